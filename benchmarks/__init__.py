@@ -1,0 +1,1 @@
+"""Benchmarks: ``python -m benchmarks --help``.  They measure; tests never do."""

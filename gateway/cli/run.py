@@ -1,0 +1,47 @@
+"""``console-gateway run``: the gateway in the foreground, as systemd wants it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gateway.logs import start_logging
+from gateway.net import BindError
+from gateway.service import make_service
+from gateway.settings import SettingsError, load_settings
+from gateway.tap import DEFAULT_CONFIG
+
+__all__ = ["run"]
+
+
+@click.command()
+@click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    help="Settings file (TOML); etc/console-gateway.toml is an annotated example.",
+)
+def run(config: Path) -> None:
+    """Run the gateway in the foreground.
+
+    It ends on SIGTERM or SIGINT, after telling every session. A wrong setting, an unusable file or a
+    port that cannot be bound ends it at once with one line for each.
+    """
+    # The reactor installs itself on import, which the other commands have no use for.
+    from twisted.internet import reactor
+
+    try:
+        settings = load_settings(config)
+        start_logging(settings.log)
+        service = make_service(settings, reactor=reactor)
+        service.bind()
+    except (SettingsError, BindError, OSError) as error:
+        for line in str(error).splitlines():
+            click.echo(f"console-gateway: {line}", err=True)
+        raise SystemExit(1) from None
+    service.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    reactor.run()

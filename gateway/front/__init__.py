@@ -1,0 +1,9 @@
+"""The client's side up to the upgrade: request heads, tickets at the gate, refusals, pages."""
+
+from __future__ import annotations
+
+from gateway.front.door import Front
+from gateway.front.gate import Admission, Gate, Refused
+from gateway.front.refusals import RefusalResource
+
+__all__ = ["Admission", "Front", "Gate", "RefusalResource", "Refused"]

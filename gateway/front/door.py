@@ -1,0 +1,242 @@
+"""The door: every accepted connection passes here and is shown its room.
+
+TLS, then one bounded request head, then either the WebSocket handshake or the
+twisted.web site.  Until a connection has become a session it counts against
+``limits.handshakes``.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress, IProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+
+from gateway.front.gate import Gate
+from gateway.front.head import BadHead, RequestHead, parse_head
+from gateway.front.refusals import refusal_answer
+from gateway.front.site import FrontPages, make_site
+from gateway.front.websocket import HandshakeFactory, HandshakeProtocol
+from gateway.net import Channel, SocketChannel, Stream, TlsChannel, tune
+from gateway.reasons import Refusal
+from gateway.settings import FrontSettings
+from gateway.tickets import looks_like_ticket
+
+__all__ = ["Front"]
+
+_HEAD_END = b"\r\n\r\n"
+
+
+class Front:
+    """Takes accepted sockets and makes sessions, pages or refusals of them."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: FrontSettings,
+        gate: Gate,
+        start: Callable[..., object],
+        *,
+        max_handshakes: int,
+        context: Callable[[], SSL.Context] | None,
+    ) -> None:
+        """
+        :param start: begins a session, see :meth:`gateway.sessions.Sessions.start`.
+        :param max_handshakes: connections that may be open without being a session.
+        :param context: the TLS context for the next connection, where there are TLS listeners.
+        """
+        self.reactor = reactor
+        self.settings = settings
+        self.gate = gate
+        self.start = start
+        self._context = context
+        self._max_handshakes = max_handshakes
+        self._streams: set[Stream] = set()
+        self._full = False
+        self.handshakes = HandshakeFactory(reactor)
+        self.pages = FrontPages(gate)
+        self.site = make_site(self.pages, reactor, self._upgrade_late)
+
+    def add_pages(self, name: str, resource: IResource) -> None:
+        """Serve a resource under ``/name`` beside the consoles."""
+        self.pages.putChild(name.encode("ascii"), resource)
+
+    def begin(self) -> None:
+        """Get ready; call before connections are accepted."""
+        self.handshakes.doStart()
+        self.site.doStart()
+
+    def end(self) -> None:
+        """Drop every connection that is not a session."""
+        for stream in list(self._streams):
+            stream.abortConnection()
+        self.site.doStop()
+        self.handshakes.doStop()
+
+    def accept(self, sock: socket.socket, address: Any, *, tls: bool) -> None:
+        """Take an accepted socket."""
+        if len(self._streams) >= self._max_handshakes:
+            if not self._full:
+                self._full = True
+                self.log.warn(
+                    "limits.handshakes ({limit}) reached: new connections are closed until others finish",
+                    limit=self._max_handshakes,
+                )
+            sock.close()
+            return
+        tune(sock)
+        channel: Channel
+        if tls:
+            assert self._context is not None
+            sock.setblocking(False)
+            connection = SSL.Connection(self._context(), sock)
+            connection.set_accept_state()
+            channel = TlsChannel(sock, connection)
+        else:
+            channel = SocketChannel(sock)
+        stream = Stream(
+            self.reactor,
+            channel,
+            peer=_twisted_address(sock, address),
+            host=_twisted_address(sock, sock.getsockname()),
+            secure=tls,
+            ended=lambda: self._stream_ended(stream),
+        )
+        self._streams.add(stream)
+        stream.start(_Door(self), self.settings.handshake_timeout)
+
+    def route(self, stream: Stream, head: RequestHead, data: bytes) -> None:
+        """Give a connection to whoever serves its first request.
+
+        :param data: everything received so far, the head first.
+        """
+        if not head.wants_websocket:
+            page = self.site.buildProtocol(stream.getPeer())
+            _switch(stream, page, data)
+            return
+        path = head.target[1:]
+        refusal = None
+        if head.method != "GET":
+            refusal = Refusal.METHOD_NOT_ALLOWED
+        elif head.has_body:
+            refusal = Refusal.MALFORMED
+        elif not head.target.startswith("/") or not looks_like_ticket(path):
+            refusal = Refusal.NOT_FOUND
+        if refusal is not None:
+            refuse(stream, refusal)
+            return
+        handshake = HandshakeProtocol(self.gate, self.start, path, _client(stream))
+        handshake.factory = self.handshakes
+        _switch(stream, handshake, data)
+
+    def _upgrade_late(self, request: Any) -> None:
+        """An upgrade on a connection that served pages before, as reverse proxies send them."""
+        channel = request.channel
+        stream: Stream = channel.transport
+        channel.setTimeout(None)
+        stream.unregisterProducer()
+        lines = [b"%s %s HTTP/1.1" % (request.method, request.uri)]
+        for name, values in request.requestHeaders.getAllRawHeaders():
+            lines += [b"%s: %s" % (name, value) for value in values]
+        data = b"\r\n".join(lines) + _HEAD_END
+        # Not before twisted.web has left the stack: it still touches the transport on its way out.
+        self.reactor.callLater(0, self._route_late, stream, data)
+
+    def _route_late(self, stream: Stream, data: bytes) -> None:
+        if stream not in self._streams:
+            # The client left meanwhile.
+            return
+        stream.resumeProducing()
+        try:
+            head = parse_head(data)
+        except BadHead:
+            refuse(stream, Refusal.MALFORMED)
+        else:
+            self.route(stream, head, data)
+
+    def _stream_ended(self, stream: Stream) -> None:
+        self._streams.discard(stream)
+        if len(self._streams) < self._max_handshakes * 3 // 4:
+            self._full = False
+
+
+class _Door(Protocol):
+    """Collects one request head within its limits."""
+
+    transport: Stream
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._data = b""
+        self._timer: Any = None
+
+    def connectionMade(self) -> None:
+        front = self._front
+        self._timer = front.reactor.callLater(front.settings.head_timeout, self._timed_out)
+
+    def dataReceived(self, data: bytes) -> None:
+        front, stream = self._front, self.transport
+        searched = max(0, len(self._data) - len(_HEAD_END) + 1)
+        self._data += data
+        end = self._data.find(_HEAD_END, searched)
+        if end < 0:
+            if len(self._data) > front.settings.head_size:
+                self._refuse(Refusal.HEAD_TOO_LARGE)
+            return
+        end += len(_HEAD_END)
+        if end > front.settings.head_size:
+            self._refuse(Refusal.HEAD_TOO_LARGE)
+            return
+        try:
+            head = parse_head(self._data[:end])
+        except BadHead:
+            self._refuse(Refusal.MALFORMED)
+            return
+        self._timer.cancel()
+        front.route(stream, head, self._data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._timer.active():
+            self._timer.cancel()
+
+    def _timed_out(self) -> None:
+        if self._data:
+            refuse(self.transport, Refusal.HEAD_TIMEOUT)
+        else:
+            # Nothing was asked, so there is nothing to answer: a probe, or a browser's spare connection.
+            self.transport.loseConnection()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._timer.cancel()
+        refuse(self.transport, refusal)
+
+
+def refuse(stream: Stream, refusal: Refusal) -> None:
+    """Answer with a refusal and close."""
+    stream.write(refusal_answer(refusal))
+    stream.loseConnection()
+
+
+def _switch(stream: Stream, protocol: IProtocol, data: bytes) -> None:
+    stream.switch(protocol)
+    protocol.dataReceived(data)
+
+
+def _client(stream: Stream) -> str:
+    return getattr(stream.getPeer(), "host", "unix")
+
+
+def _twisted_address(sock: socket.socket, address: Any) -> IAddress:
+    if sock.family == socket.AF_UNIX:
+        return UNIXAddress(address or None)
+    host = address[0].removeprefix("::ffff:")
+    return (IPv6Address if ":" in host else IPv4Address)("TCP", host, address[1])

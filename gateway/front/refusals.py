@@ -1,0 +1,57 @@
+"""Refusals as HTTP answers: a status, one fixed sentence, and nothing of the request."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from twisted.web.resource import Resource
+from twisted.web.server import Request
+
+from gateway.reasons import Refusal
+
+__all__ = ["RefusalResource", "refusal_answer", "refusal_headers"]
+
+_EXTRA: Final[dict[int, tuple[tuple[str, str], ...]]] = {
+    401: (("WWW-Authenticate", "Console-Ticket"),),
+    405: (("Allow", "GET, HEAD"),),
+    426: (("Upgrade", "websocket"),),
+    429: (("Retry-After", "10"),),
+    503: (("Retry-After", "10"),),
+}
+
+
+def refusal_headers(refusal: Refusal) -> list[tuple[str, str]]:
+    """Header fields of the answer to a refused request, without the length."""
+    return [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+        *_EXTRA.get(refusal.status, ()),
+    ]
+
+
+def refusal_answer(refusal: Refusal) -> bytes:
+    """The whole answer, after which the connection is closed."""
+    body = (refusal.public + "\n").encode("utf-8")
+    lines = [f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in refusal_headers(refusal)]
+    lines += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
+    return "\r\n".join(lines).encode("ascii") + body
+
+
+class RefusalResource(Resource):
+    """A refusal as a page of the twisted.web site."""
+
+    isLeaf = True
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__()
+        self._refusal = refusal
+
+    def render(self, request: Request) -> bytes:
+        status = HTTPStatus(self._refusal.status)
+        request.setResponseCode(status, status.phrase.encode("ascii"))
+        for name, value in refusal_headers(self._refusal):
+            request.setHeader(name, value)
+        return (self._refusal.public + "\n").encode("utf-8")

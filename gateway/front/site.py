@@ -1,0 +1,117 @@
+"""Plain HTTP on the gateway's own port: landing page, the state of a ticket, pages of the embedder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web import server
+from twisted.web.resource import IResource, Resource
+
+from gateway.front.gate import Gate, Refused
+from gateway.front.refusals import RefusalResource
+from gateway.reasons import Refusal
+from gateway.tickets import looks_like_ticket
+
+__all__ = ["FrontPages", "client_text", "make_site"]
+
+_IDLE = 15
+"""Seconds a page connection may stay open without a request."""
+
+_LANDING = (
+    "This is a console gateway.\n"
+    "Your browser trusts its certificate, so consoles can be opened from the page that sent you here.\n"
+)
+
+
+class FrontPages(Resource):
+    """The root of the site.
+
+    ``GET /TICKET`` without an upgrade says what an upgrade would be answered,
+    because a browser cannot read why its WebSocket was refused: 426 for a
+    ticket that holds, else the refusal.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()
+        self._gate = gate
+        self.putChild(b"", _Text(_LANDING))
+
+    def getChildWithDefault(self, path: bytes, request: Any) -> IResource:
+        target = request.path[1:].decode("ascii", "replace")
+        if looks_like_ticket(target):
+            return RefusalResource(self._verdict(target, client_text(request)))
+        child: IResource = super().getChildWithDefault(path, request)
+        return child
+
+    def getChild(self, path: bytes, request: Any) -> IResource:
+        return RefusalResource(Refusal.NOT_FOUND)
+
+    def render(self, request: Any) -> bytes:
+        return RefusalResource(Refusal.NOT_FOUND).render(request)
+
+    def _verdict(self, path: str, client: str) -> Refusal:
+        try:
+            self._gate.verify(path, client)
+        except Refused as refused:
+            return refused.refusal
+        return Refusal.UPGRADE_REQUIRED
+
+
+class _Text(Resource):
+    """A fixed plain text."""
+
+    isLeaf = True
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text.encode("utf-8")
+
+    def render(self, request: Any) -> bytes:
+        if request.method not in (b"GET", b"HEAD"):
+            return RefusalResource(Refusal.METHOD_NOT_ALLOWED).render(request)
+        request.setHeader("Content-Type", "text/plain; charset=utf-8")
+        request.setHeader("X-Content-Type-Options", "nosniff")
+        return self._text
+
+
+class _Request(server.Request):
+    """A request that may turn out to be an upgrade on a connection that served pages before."""
+
+    def process(self) -> None:
+        # What runs here and in which version is nobody's business.
+        self.responseHeaders.removeHeader("server")
+        tokens = ",".join(self.requestHeaders.getRawHeaders("upgrade", [])).lower().split(",")
+        if "websocket" in [token.strip() for token in tokens]:
+            channel: Any = self.channel
+            channel.site.upgrade(self)
+        else:
+            super().process()
+
+
+class _Site(server.Site):
+    """A site that logs no request: its paths can be tickets."""
+
+    def __init__(self, root: IResource, reactor: IReactorTime, upgrade: Callable[[Any], None]) -> None:
+        super().__init__(root, requestFactory=_Request, reactor=reactor)
+        self.timeOut = _IDLE
+        self.displayTracebacks = False
+        self.noisy = False
+        self.upgrade = upgrade
+
+    def log(self, request: Any) -> None:
+        """Log nothing."""
+
+
+def make_site(root: IResource, reactor: IReactorTime, upgrade: Callable[[Any], None]) -> server.Site:
+    """The site for plain requests.
+
+    :param upgrade: called with a request that asks for WebSocket after all.
+    """
+    return _Site(root, reactor, upgrade)
+
+
+def client_text(request: Any) -> str:
+    """The client's address as it is logged."""
+    return getattr(request.getClientAddress(), "host", "unix")

@@ -1,0 +1,132 @@
+"""The WebSocket opening handshake (RFC 6455, section 4.2), done by Autobahn.
+
+A protocol here lives from the complete request head to the answer.  On
+success the connection is handed over to a session and the protocol is gone;
+on refusal a fixed HTTP answer is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from twisted.internet import defer
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from gateway.front.gate import Admission, Gate, Refused
+from gateway.front.handover import hand_over
+from gateway.front.refusals import refusal_answer
+from gateway.net import Channel
+from gateway.reasons import Refusal
+
+__all__ = ["SUBPROTOCOL", "HandshakeFactory", "HandshakeProtocol"]
+
+SUBPROTOCOL = "binary"
+
+_STATUS = {405: Refusal.METHOD_NOT_ALLOWED, 426: Refusal.UPGRADE_REQUIRED, 500: Refusal.INTERNAL_ERROR}
+
+
+class _NoLog:
+    """Autobahn logs whole requests, and a request line is a ticket: it gets no logger at all."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return _ignore
+
+
+def _no_compression(offers: Any) -> None:
+    """Decline every offer: console traffic is compressed already, and secrets share its stream."""
+
+
+def _ignore(*args: Any, **kwargs: Any) -> None:
+    """Log nothing."""
+
+
+class HandshakeProtocol(WebSocketServerProtocol):
+    """One opening handshake."""
+
+    log = _NoLog()
+
+    def __init__(self, gate: Gate, start: Callable[..., object], path: str, client: str) -> None:
+        """
+        :param start: begins a session: ``start(grant, place, channel, unsent=..., early=...)``.
+        :param path: the request path without its leading slash, exactly as it was sent.
+        :param client: the client's address, for limits and the log.
+        """
+        super().__init__()
+        self._gate = gate
+        self._start = start
+        self._path = path
+        self._client = client
+        self._admission: Admission | None = None
+        self._refusal: Refusal | None = None
+        self._gone = False
+
+    def onConnect(self, request: ConnectionRequest) -> Any:
+        """Autobahn found the request well-formed: decide; a Deferred of the subprotocol."""
+        return defer.Deferred.fromCoroutine(self._decide(request))
+
+    async def _decide(self, request: ConnectionRequest) -> str | None:
+        subprotocol = None
+        if request.protocols:
+            if SUBPROTOCOL not in request.protocols:
+                self._deny(Refusal.SUBPROTOCOL)
+            subprotocol = SUBPROTOCOL
+        try:
+            admission = await self._gate.admit(self._path, request.headers.get("origin"), self._client)
+        except Refused as refused:
+            self._deny(refused.refusal)
+        if self._gone:
+            admission.place.give_back()
+            self._deny(Refusal.INTERNAL_ERROR)
+        self._admission = admission
+        return subprotocol
+
+    def _deny(self, refusal: Refusal) -> NoReturn:
+        self._refusal = refusal
+        raise ConnectionDeny(refusal.status, refusal.label)
+
+    def onOpen(self) -> None:
+        """The answer is written: the session takes over."""
+        admission, self._admission = self._admission, None
+        assert admission is not None
+        channel: Channel
+        channel, unsent, early = hand_over(self)
+        self._start(admission.grant, admission.place, channel, unsent=unsent, early=early)
+
+    def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
+        """Answer with our own words: Autobahn's quote the request."""
+        refusal = self._refusal or _STATUS.get(code, Refusal.MALFORMED)
+        if self.transport is not None:
+            self.transport.write(refusal_answer(refusal))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The client left during the handshake."""
+        self._gone = True
+        admission, self._admission = self._admission, None
+        if admission is not None:
+            admission.place.give_back()
+        super().connectionLost(reason)
+
+
+class HandshakeFactory(WebSocketServerFactory):
+    """What all opening handshakes share."""
+
+    log = _NoLog()
+    noisy = False
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__(server="", reactor=reactor)
+        self.setProtocolOptions(
+            # The request head has its own time limit before it gets here.
+            openHandshakeTimeout=0,
+            # Origins are the gate's business.
+            allowedOrigins=["*"],
+            allowNullOrigin=True,
+            perMessageCompressionAccept=_no_compression,
+            serveFlashSocketPolicy=False,
+            trustXForwardedFor=0,
+            webStatus=False,
+        )

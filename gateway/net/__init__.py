@@ -1,0 +1,31 @@
+"""Sockets and TLS: channels, listening ports, the transport of the opening handshake."""
+
+from __future__ import annotations
+
+from gateway.net.channel import BLOCKED, RECORD_SIZE, Channel, ChannelError, SocketChannel, TlsChannel, tune
+from gateway.net.listen import Acceptor, BindError, Listener, address_text, open_listener
+from gateway.net.notify import notify
+from gateway.net.poller import Poller
+from gateway.net.stream import Stream
+from gateway.net.tls import ServerIdentity, load_identity, server_context
+
+__all__ = [
+    "BLOCKED",
+    "RECORD_SIZE",
+    "Acceptor",
+    "BindError",
+    "Channel",
+    "ChannelError",
+    "Listener",
+    "Poller",
+    "ServerIdentity",
+    "SocketChannel",
+    "Stream",
+    "TlsChannel",
+    "address_text",
+    "load_identity",
+    "notify",
+    "open_listener",
+    "server_context",
+    "tune",
+]

@@ -1,0 +1,232 @@
+"""Non-blocking byte channels: a socket, with or without TLS bound to it.
+
+A channel reads into and writes from memory that the caller owns, never blocks
+and never buffers.  Whoever drives it (the stream of the opening handshake, a
+leg of the relay) asks :attr:`Channel.read_wants_write` and
+:attr:`Channel.write_wants_read` after a call returned :data:`BLOCKED`, because
+under TLS either direction may have to wait for the other (RFC 8446, section
+4.6; RFC 5246 handshakes).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from typing import Final, Protocol
+
+from OpenSSL import SSL
+
+__all__ = ["BLOCKED", "RECORD_SIZE", "Channel", "ChannelError", "SocketChannel", "TlsChannel", "tune"]
+
+BLOCKED: Final = -1
+"""Returned instead of a count when the call would block."""
+
+RECORD_SIZE: Final = 16384
+"""Largest plaintext of one TLS record (RFC 8446, section 5.1), in bytes."""
+
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+
+
+class ChannelError(ConnectionError):
+    """The channel broke; the text says how and is safe to log."""
+
+
+class Channel(Protocol):
+    """What the stream and the relay need of a connection."""
+
+    read_wants_write: bool
+    """The last :meth:`recv_into` waits for the socket to become writable."""
+    write_wants_read: bool
+    """The last :meth:`send` waits for the socket to become readable."""
+
+    def fileno(self) -> int:
+        """The socket's file descriptor."""
+
+    def handshake(self) -> bool:
+        """Go on with the TLS handshake; true when it is complete."""
+
+    def recv_into(self, view: memoryview) -> int:
+        """Read what is there: bytes read, 0 at the end, or :data:`BLOCKED`.
+
+        ``view`` must hold at least :data:`RECORD_SIZE` bytes, so that nothing
+        stays behind in the TLS layer where no poll would see it.
+        """
+
+    def send(self, view: memoryview | bytes) -> int:
+        """Write what fits: bytes written, or :data:`BLOCKED` for none at all.
+
+        After a short count the next call must begin with exactly the bytes
+        that were left.
+        """
+
+    def shutdown_write(self) -> None:
+        """Say that nothing more will be sent (close_notify and FIN)."""
+
+    def close(self) -> None:
+        """Close the socket; idempotent."""
+
+    def abort(self) -> None:
+        """Close the socket with a reset, dropping what is in flight."""
+
+
+class SocketChannel:
+    """A plain TCP or Unix socket."""
+
+    __slots__ = ("_sock", "read_wants_write", "write_wants_read")
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self.read_wants_write = False
+        self.write_wants_read = False
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def handshake(self) -> bool:
+        return True
+
+    def recv_into(self, view: memoryview) -> int:
+        try:
+            return self._sock.recv_into(view)
+        except (BlockingIOError, InterruptedError):
+            return BLOCKED
+
+    def send(self, view: memoryview | bytes) -> int:
+        try:
+            return self._sock.send(view)
+        except (BlockingIOError, InterruptedError):
+            return BLOCKED
+
+    def shutdown_write(self) -> None:
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def abort(self) -> None:
+        _abort(self._sock)
+
+
+class TlsChannel:
+    """TLS bound directly to the socket, so that no byte is copied through a BIO."""
+
+    __slots__ = ("_sock", "_tls", "read_wants_write", "write_wants_read")
+
+    def __init__(self, sock: socket.socket, tls: SSL.Connection) -> None:
+        """:param tls: made with ``SSL.Connection(context, sock)``, its accept or connect state set."""
+        self._sock = sock
+        self._tls = tls
+        self.read_wants_write = False
+        self.write_wants_read = False
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def handshake(self) -> bool:
+        try:
+            self._tls.do_handshake()
+        except SSL.WantReadError:
+            self.read_wants_write = False
+            return False
+        except SSL.WantWriteError:
+            self.read_wants_write = True
+            return False
+        except SSL.Error as error:
+            raise _tls_error(error) from None
+        self.read_wants_write = False
+        return True
+
+    def recv_into(self, view: memoryview) -> int:
+        recv_into = self._tls.recv_into
+        filled = 0
+        room = len(view)
+        while room - filled >= RECORD_SIZE:
+            try:
+                count = recv_into(view[filled:], RECORD_SIZE)
+            except SSL.WantReadError:
+                self.read_wants_write = False
+                return filled or BLOCKED
+            except SSL.WantWriteError:
+                self.read_wants_write = True
+                return filled or BLOCKED
+            except SSL.ZeroReturnError:
+                return filled
+            except SSL.Error as error:
+                if filled:
+                    # What was read is good; the failure shows again on the next call.
+                    return filled
+                if _is_eof(error):
+                    return 0
+                raise _tls_error(error) from None
+            filled += count
+            if count < RECORD_SIZE // 2:
+                # A short record is nearly always the last one: asking again would only cost a system call.
+                break
+        self.read_wants_write = False
+        return filled
+
+    def send(self, view: memoryview | bytes) -> int:
+        send = self._tls.send
+        sent = 0
+        size = len(view)
+        try:
+            while sent < size:
+                # Partial writes are on: each call writes one record at the most.
+                sent += send(view[sent:] if sent else view)
+        except SSL.WantWriteError:
+            self.write_wants_read = False
+            return sent or BLOCKED
+        except SSL.WantReadError:
+            self.write_wants_read = True
+            return sent or BLOCKED
+        except SSL.Error as error:
+            raise _tls_error(error) from None
+        self.write_wants_read = False
+        return sent
+
+    def shutdown_write(self) -> None:
+        # A close_notify that does not fit into the socket's buffer now is not worth waiting for.
+        with contextlib.suppress(SSL.Error):
+            self._tls.shutdown()
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def abort(self) -> None:
+        _abort(self._sock)
+
+
+def _abort(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    sock.close()
+
+
+def _is_eof(error: SSL.Error) -> bool:
+    """Whether the peer closed TCP without a close_notify; WebSocket and RFB have their own ends."""
+    if isinstance(error, SSL.SysCallError):
+        return bool(error.args[0] == -1)
+    return any("unexpected eof" in item[-1] for item in error.args[0]) if error.args else False
+
+
+def _tls_error(error: SSL.Error) -> ChannelError:
+    if isinstance(error, SSL.SysCallError):
+        return ChannelError(str(error.args[1]))
+    reasons = [item[-1] for item in error.args[0]] if error.args else []
+    return ChannelError("TLS: " + ("; ".join(reasons) or "failed"))
+
+
+def tune(sock: socket.socket) -> None:
+    """Small messages at once, and dead peers noticed by the kernel within about two minutes."""
+    if sock.family == socket.AF_UNIX:
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)

@@ -1,0 +1,87 @@
+"""One epoll set for all relay sockets, seen by the reactor as one readable descriptor.
+
+The reactor serves accepts, handshakes and timers; established sessions are
+dispatched from here without the reactor's per-event bookkeeping.  It works on
+any reactor that provides ``IReactorFDSet``.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+__all__ = ["GONE", "PEER_CLOSED", "READABLE", "WRITABLE", "Poller"]
+
+READABLE: Final = select.EPOLLIN
+WRITABLE: Final = select.EPOLLOUT
+PEER_CLOSED: Final = select.EPOLLRDHUP
+"""The peer sent FIN; reported only when asked for."""
+GONE: Final = select.EPOLLHUP | select.EPOLLERR
+"""The connection is dead; always reported."""
+
+_BATCH: Final = 256
+"""Events served per turn of the reactor, so that accepts and timers are not starved."""
+
+
+@implementer(IReadDescriptor)
+class Poller:
+    """Dispatch socket events to handlers: ``handler(events)``."""
+
+    log = Logger()
+
+    def __init__(self, reactor: IReactorFDSet) -> None:
+        self._reactor = reactor
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[int], None]] = {}
+        reactor.addReader(self)
+
+    def register(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
+        """Watch ``fd`` for ``events``; the dead-connection events always come too."""
+        self._epoll.register(fd, events)
+        self._handlers[fd] = handler
+
+    def modify(self, fd: int, events: int) -> None:
+        """Change what a registered ``fd`` is watched for."""
+        self._epoll.modify(fd, events)
+
+    def unregister(self, fd: int) -> None:
+        """Forget ``fd``; must come before it is closed."""
+        del self._handlers[fd]
+        self._epoll.unregister(fd)
+
+    def __len__(self) -> int:
+        return len(self._handlers)
+
+    def close(self) -> None:
+        """Leave the reactor and drop every registration (sockets stay open)."""
+        self._reactor.removeReader(self)
+        self._handlers.clear()
+        self._epoll.close()
+
+    def doRead(self) -> None:
+        """Serve the events that are ready now."""
+        handlers = self._handlers
+        for fd, events in self._epoll.poll(0, _BATCH):
+            # A handler served earlier in this batch may have closed this one.
+            handler = handlers.get(fd)
+            if handler is not None:
+                try:
+                    handler(events)
+                except Exception:
+                    # A defect in one session must not take the others' events with it.
+                    self.log.failure("Unexpected error in a relay event")
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Called by a reactor that shuts down."""
+
+    def logPrefix(self) -> str:
+        return "relay"

@@ -1,0 +1,201 @@
+"""The shared TLS context of the listeners, loaded from the enrolled certificate and key.
+
+Everything that can be wrong with the files is found here, before a port is
+bound, and said as a :class:`~gateway.settings.Problem` that names the setting.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import stat
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from OpenSSL import SSL
+
+from gateway.settings import Problem, SettingsError, TlsSettings, TlsVersion
+
+__all__ = ["ServerIdentity", "load_identity", "server_context"]
+
+_MAX_PEM: Final = 1 << 20
+_KEY_BLOCK: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----.+?-----END \1-----", re.DOTALL)
+_VERSIONS: Final = {TlsVersion.TLS_1_2: SSL.TLS1_2_VERSION, TlsVersion.TLS_1_3: SSL.TLS1_3_VERSION}
+
+ServerKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+class ServerIdentity:
+    """A certificate chain and the key that fits its first certificate."""
+
+    def __init__(self, chain: list[x509.Certificate], key: ServerKey) -> None:
+        self.chain = chain
+        self.key = key
+
+    @property
+    def not_after(self) -> datetime.datetime:
+        """When the server certificate expires, UTC."""
+        return self.chain[0].not_valid_after_utc
+
+
+def load_identity(tls: TlsSettings, *, now: datetime.datetime | None = None) -> ServerIdentity:
+    """Read and check the server's certificate chain and private key.
+
+    :param now: the time to check validity at; defaults to the present.
+    :raises SettingsError: with every problem found: file missing, unreadable
+        or not PEM, key encrypted or open to others, key not matching the
+        certificate, certificate expired or not valid yet.
+    """
+    problems: list[Problem] = []
+    certificate = tls.certificate
+    if certificate is None:
+        raise SettingsError(
+            [_problem(None, "tls.certificate", "is not set", "name the PEM file of the server certificate")]
+        )
+    chain = _load_chain(certificate, problems)
+    key_path, key_setting = (tls.key, "tls.key") if tls.key else (certificate, "tls.certificate")
+    key = _load_key(key_path, key_setting, problems)
+    if chain:
+        _check_dates(certificate, chain[0], now or datetime.datetime.now(datetime.UTC), problems)
+        if key is not None and _spki(chain[0].public_key()) != _spki(key.public_key()):
+            problems.append(
+                _problem(
+                    key_path,
+                    key_setting,
+                    f"this key does not belong to the first certificate in {certificate}",
+                    "name the key that the certificate was issued for, and put the server certificate first",
+                )
+            )
+    if problems or not chain or key is None:
+        raise SettingsError(problems)
+    return ServerIdentity(chain, key)
+
+
+def server_context(tls: TlsSettings, identity: ServerIdentity) -> SSL.Context:
+    """The context that every TLS listener shares.
+
+    TLS 1.2 at least, no compression, no renegotiation, stateless session
+    tickets (RFC 5077, RFC 8446 section 4.6.1) so that reconnecting is cheap.
+
+    :raises SettingsError: when the cipher list names no usable cipher.
+    """
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(_VERSIONS[tls.min_version])
+    context.set_options(
+        SSL.OP_NO_COMPRESSION
+        | SSL.OP_NO_RENEGOTIATION
+        | SSL.OP_CIPHER_SERVER_PREFERENCE
+        | SSL.OP_SINGLE_ECDH_USE
+    )
+    # Tickets keep resumption state at the client; a cache here would only cost memory.
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    try:
+        context.set_cipher_list(tls.ciphers.encode("ascii"))
+    except (SSL.Error, UnicodeEncodeError):
+        problem = _problem(
+            None, "tls.ciphers", "names no cipher that OpenSSL knows", "use OpenSSL's cipher list syntax"
+        )
+        raise SettingsError([problem]) from None
+    context.use_certificate(identity.chain[0])
+    for issuer in identity.chain[1:]:
+        context.add_extra_chain_cert(issuer)
+    context.use_privatekey(identity.key)
+    context.check_privatekey()
+    return context
+
+
+def _problem(file: Path | None, key: str, text: str, remedy: str) -> Problem:
+    return Problem(file or Path("settings"), key, text, remedy)
+
+
+def _read(path: Path, setting: str, problems: list[Problem]) -> bytes | None:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_MAX_PEM + 1)
+    except FileNotFoundError:
+        problems.append(_problem(path, setting, "the file does not exist", "create it or correct the path"))
+    except OSError as error:
+        problems.append(
+            _problem(path, setting, f"cannot be read ({error.strerror})", "let the service's user read it")
+        )
+    else:
+        if len(data) <= _MAX_PEM:
+            return data
+        problems.append(_problem(path, setting, "is larger than 1 MiB", "name a PEM file"))
+    return None
+
+
+def _load_chain(path: Path, problems: list[Problem]) -> list[x509.Certificate]:
+    data = _read(path, "tls.certificate", problems)
+    if data is None:
+        return []
+    try:
+        return x509.load_pem_x509_certificates(data)
+    except ValueError:
+        problems.append(
+            _problem(
+                path, "tls.certificate", "holds no readable PEM certificate", "name a PEM certificate file"
+            )
+        )
+        return []
+
+
+def _load_key(path: Path, setting: str, problems: list[Problem]) -> ServerKey | None:
+    data = _read(path, setting, problems)
+    if data is None:
+        return None
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o007:
+        problems.append(
+            _problem(
+                path, setting, f"the private key is open to every user (mode {mode:04o})", f"chmod o= {path}"
+            )
+        )
+    block = _KEY_BLOCK.search(data)
+    if block is None:
+        problems.append(
+            _problem(path, setting, "holds no PEM private key", "name the PEM file of the key under tls.key")
+        )
+        return None
+    try:
+        key = load_pem_private_key(block.group(0), password=None)
+    except TypeError:
+        problems.append(
+            _problem(
+                path,
+                setting,
+                "the private key is encrypted",
+                "store it decrypted, readable by the service alone",
+            )
+        )
+        return None
+    except Exception:
+        # The parser's own message could quote key material.
+        problems.append(_problem(path, setting, "the private key cannot be read", "name an intact PEM key"))
+        return None
+    if not isinstance(key, ServerKey):
+        problems.append(_problem(path, setting, "is not an RSA, EC or Ed25519 key", "enrol such a key"))
+        return None
+    return key
+
+
+def _check_dates(
+    path: Path, certificate: x509.Certificate, now: datetime.datetime, problems: list[Problem]
+) -> None:
+    if now > certificate.not_valid_after_utc:
+        text = f"the certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+        problems.append(_problem(path, "tls.certificate", text, "renew it, or correct this host's clock"))
+    elif now < certificate.not_valid_before_utc:
+        text = f"the certificate is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+        problems.append(
+            _problem(path, "tls.certificate", text, "correct this host's clock, or issue it again")
+        )
+
+
+def _spki(key: CertificatePublicKeyTypes) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -1,0 +1,88 @@
+"""Why things end: the closed vocabulary shared by every room.
+
+Two enums live here and nowhere else.  :class:`EndReason` says why an
+established session ended and which WebSocket close code (RFC 6455, section
+7.4) and public sentence the browser gets.  :class:`Refusal` says why a request
+was turned away before the upgrade and which HTTP status it gets.  Both carry
+a ``public`` text that may be shown to anybody; details belong in the log.
+"""
+
+from __future__ import annotations
+
+import enum
+
+__all__ = ["EndReason", "Refusal"]
+
+
+class EndReason(enum.Enum):
+    """Why a session ended: ``(name in logs, close code, public text)``.
+
+    ``code`` is ``None`` where no close frame can be sent or owed because the
+    client is already gone.
+    """
+
+    TARGET_CLOSED = ("target-closed", 1000, "Target closed")
+    """The console server ended the connection in order."""
+    CLIENT_CLOSED = ("client-closed", 1000, "")
+    """The client sent a close frame; its own code is echoed."""
+    CLIENT_GONE = ("client-gone", None, "")
+    """The client's connection ended without a close frame."""
+    CLIENT_TIMEOUT = ("client-timeout", None, "")
+    """The client answered no ping, or never finished the close handshake."""
+    SHUTDOWN = ("shutdown", 1001, "Gateway is shutting down")
+    """The service stops."""
+    PROTOCOL_ERROR = ("protocol-error", 1002, "WebSocket protocol error")
+    """The client broke RFC 6455."""
+    UNSUPPORTED_DATA = ("unsupported-data", 1003, "Only binary messages are accepted")
+    """The client sent a text message."""
+    MESSAGE_TOO_BIG = ("message-too-big", 1009, "Message too big")
+    """The client announced a message above the limit."""
+    INTERNAL_ERROR = ("internal-error", 1011, "Internal error")
+    """A defect of ours; the log has the traceback."""
+    TARGET_REFUSED = ("target-refused", 4001, "Target refused the connection")
+    """Nothing listens at the target's address and port."""
+    TARGET_TIMEOUT = ("target-timeout", 4002, "Target did not answer in time")
+    """Resolving or connecting took longer than the limit."""
+    TARGET_UNRESOLVED = ("target-unresolved", 4003, "Target name could not be resolved")
+    """The target's name has no address."""
+    TARGET_FORBIDDEN = ("target-forbidden", 4004, "Target is not allowed here")
+    """The destination policy denies the target."""
+    TARGET_UNREACHABLE = ("target-unreachable", 4005, "Target cannot be reached")
+    """No route, no such socket, no permission: any other connect failure."""
+    TARGET_LOST = ("target-lost", 4006, "Connection to the target was lost")
+    """The target's connection broke after it was joined."""
+    TARGET_UNSUPPORTED = ("target-unsupported", 4007, "This kind of target is not supported")
+    """The ticket asks for a way to the target that this version has not."""
+
+    def __init__(self, label: str, code: int | None, public: str) -> None:
+        self.label = label
+        self.code = code
+        self.public = public
+
+
+class Refusal(enum.Enum):
+    """Why a request was refused before the upgrade: ``(name, status, public text)``."""
+
+    MALFORMED = ("malformed-request", 400, "Bad request")
+    SUBPROTOCOL = ("subprotocol", 400, "Offer the subprotocol 'binary' or none")
+    TICKET_REFUSED = ("ticket-refused", 401, "Ticket not accepted")
+    """Not a ticket that this gateway's engine signed; nothing more is said."""
+    TICKET_EXPIRED = ("ticket-expired", 403, "Ticket has expired")
+    TICKET_EARLY = ("ticket-early", 403, "Ticket is not valid yet")
+    TICKET_UNUSABLE = ("ticket-unusable", 403, "Ticket cannot be used here")
+    """Genuine, but its contents or lifetime are outside what is allowed."""
+    ORIGIN_FORBIDDEN = ("origin-forbidden", 403, "Origin not allowed")
+    NOT_FOUND = ("not-found", 404, "Not found")
+    METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "Method not allowed")
+    HEAD_TIMEOUT = ("head-timeout", 408, "Request took too long")
+    UPGRADE_REQUIRED = ("upgrade-required", 426, "WebSocket upgrade required")
+    CLIENT_LIMIT = ("client-limit", 429, "Too many sessions from your address")
+    HEAD_TOO_LARGE = ("head-too-large", 431, "Request head too large")
+    INTERNAL_ERROR = ("internal-error", 500, "Internal error")
+    SESSION_LIMIT = ("session-limit", 503, "Gateway is full, try again later")
+    SHUTTING_DOWN = ("shutting-down", 503, "Gateway is shutting down")
+
+    def __init__(self, label: str, status: int, public: str) -> None:
+        self.label = label
+        self.status = status
+        self.public = public

@@ -1,0 +1,449 @@
+"""Legs: the two ends of a relay, each a byte stream on a non-blocking socket.
+
+A leg reads from its own socket and *puts* what it read to its peer.  What the
+peer's socket does not take at once becomes the peer's ``pending``, and while
+anything is pending nothing more is read: that is the whole of back-pressure,
+and it bounds the memory of a session to one read buffer per direction.
+
+Half-close: neither RFC 6455 nor a console protocol has a use for it, so the
+end of either side is the end of the session.  What was received before is
+still delivered, to either side, for as long as the close timeout allows.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from twisted.logger import Logger
+
+from gateway.net.channel import BLOCKED, RECORD_SIZE, Channel
+from gateway.net.poller import GONE, PEER_CLOSED, READABLE, WRITABLE, Poller
+from gateway.relay.frames import (
+    MAX_HEADER,
+    FrameDecoder,
+    FrameError,
+    Opcode,
+    close_payload,
+    control_frame,
+    parse_close,
+    write_header,
+)
+
+__all__ = ["BUFFER_SIZE", "Leg", "LegOwner", "RawLeg", "WebSocketLeg"]
+
+BUFFER_SIZE: Final = 8 * RECORD_SIZE
+"""Bytes of one read, and so the most that is ever pending in one direction."""
+
+_HEADROOM: Final = 16
+"""Space before a payload for the header of whatever frames it."""
+
+# Shared by all sessions of the process: contents never outlive the event that filled them.
+_read_buffer = memoryview(bytearray(_HEADROOM + BUFFER_SIZE))
+_decoded_buffer = memoryview(bytearray(_HEADROOM + BUFFER_SIZE))
+# Minus a frame header, so that header and payload together fill whole TLS records.
+_raw_window = _read_buffer[_HEADROOM : _HEADROOM + BUFFER_SIZE - MAX_HEADER]
+_framed_window = _read_buffer[_HEADROOM:]
+
+
+class LegOwner(Protocol):
+    """Who decides about the end; see :class:`gateway.relay.relay.Relay`."""
+
+    def reached_end(self, leg: Leg) -> None:
+        """The peer of this leg will send nothing more."""
+
+    def said_close(self, leg: Leg, code: int | None) -> None:
+        """The peer of this leg sent a WebSocket close frame."""
+
+    def violated(self, leg: Leg, error: FrameError) -> None:
+        """The peer of this leg broke the protocol."""
+
+    def broke(self, leg: Leg, detail: str) -> None:
+        """The connection of this leg is lost."""
+
+    def failed(self, leg: Leg) -> None:
+        """A defect of ours; it was logged."""
+
+    def progressed(self) -> None:
+        """Bytes left during an orderly end."""
+
+    def closed(self, leg: Leg) -> None:
+        """The socket of this leg is closed."""
+
+
+class Leg:
+    """What raw and WebSocket legs have in common: polling, writing, the orderly end."""
+
+    log = Logger()
+
+    __slots__ = (
+        "_channel",
+        "_eof",
+        "_fd",
+        "_finishing",
+        "_poller",
+        "_watched",
+        "is_closed",
+        "owner",
+        "peer",
+        "pending",
+        "reading",
+        "received",
+    )
+
+    def __init__(self, channel: Channel, poller: Poller) -> None:
+        self._channel = channel
+        self._fd = channel.fileno()
+        self._poller = poller
+        self._watched: int | None = None
+        self._finishing = False
+        self._eof = False
+        self.owner: LegOwner | None = None
+        self.peer: Leg | None = None
+        self.pending: bytes | None = None
+        self.reading = False
+        self.received = 0
+        """Payload bytes received from this side."""
+        self.is_closed = False
+
+    # -- commands of the owner ---------------------------------------------------
+
+    def await_peer(self) -> None:
+        """Watch for the end of the connection only, until :meth:`join`."""
+        self._watch()
+
+    def join(self, peer: Leg) -> None:
+        """Begin to read and put everything to ``peer``."""
+        self.peer = peer
+        self.reading = peer.pending is None
+        self._watch()
+
+    def pause(self) -> None:
+        """Stop reading; the peer has bytes pending."""
+        self.reading = False
+        self._watch()
+
+    def resume(self) -> None:
+        """Read again; the peer has nothing pending."""
+        if not self._finishing and not self.is_closed:
+            self.reading = True
+            self._watch()
+
+    def finish(self, code: int | None = None, reason: str = "") -> None:
+        """End in order: deliver what is pending, say goodbye, wait for the other side, close.
+
+        :param code: close code for sides that have one; ``None`` for an empty close frame.
+        """
+        if self.is_closed or self._finishing:
+            return
+        self._finishing = True
+        self.peer = None
+        self._prepare_goodbye(code, reason)
+        self.reading = not self._eof
+        if self.pending is None:
+            self._guarded(self._goodbye)
+        if not self.is_closed:
+            self._watch()
+
+    def abort(self) -> None:
+        """Close with a reset, dropping everything."""
+        self._close(abort=True)
+
+    def give_up(self) -> None:
+        """The orderly end took too long: close, with a reset where bytes were still to be sent."""
+        self._close(abort=self.pending is not None)
+
+    # -- events ------------------------------------------------------------------
+
+    def on_event(self, events: int) -> None:
+        """The poller saw something."""
+        self._guarded(self._serve, events)
+
+    def put(self, buffer: memoryview, start: int, end: int) -> None:
+        """Send a payload that lies in ``buffer`` with room for a header before it; never raises."""
+        raise NotImplementedError
+
+    def _read(self) -> None:
+        raise NotImplementedError
+
+    def _prepare_goodbye(self, code: int | None, reason: str) -> None:
+        """Remember what the goodbye has to say."""
+
+    def _goodbye(self) -> None:
+        """Everything pending is sent: end this side's sending."""
+        raise NotImplementedError
+
+    # -- shared machinery ----------------------------------------------------------
+
+    def _serve(self, events: int) -> None:
+        if self.pending is not None and (events & (WRITABLE | GONE) or self._channel.write_wants_read):
+            self._flush()
+        if self.is_closed:
+            return
+        if self.reading:
+            self._read()
+        elif self.peer is None and not self._finishing:
+            if events & (PEER_CLOSED | GONE):
+                self._reached_end()
+        elif events & GONE:
+            # Nothing is wanted of this socket now, and a dead one reports itself for ever: look away.
+            self._unwatch()
+
+    def _guarded(self, action: object, *args: object) -> None:
+        """Run an event handler; what goes wrong ends this session and no other."""
+        try:
+            action(*args)  # type: ignore[operator]
+        except OSError as error:
+            self._broke(error)
+        except Exception:
+            self.log.failure("Unexpected error in a session")
+            if self.owner is not None:
+                self.owner.failed(self)
+
+    def _broke(self, error: OSError) -> None:
+        if self.owner is not None and not self.is_closed:
+            self.owner.broke(self, error.strerror or str(error))
+
+    def _reached_end(self) -> None:
+        self._eof = True
+        self.reading = False
+        if self.owner is not None:
+            self.owner.reached_end(self)
+
+    def _send(self, data: memoryview | bytes) -> None:
+        """Send, or make pending what does not go; only while nothing is pending."""
+        sent = self._channel.send(data)
+        if sent == len(data):
+            return
+        self.pending = bytes(data if sent == BLOCKED else data[sent:])
+        if self.peer is not None:
+            self.peer.pause()
+        self._watch()
+
+    def _flush(self) -> None:
+        assert self.pending is not None
+        sent = self._channel.send(self.pending)
+        if sent == BLOCKED:
+            self._watch()
+            return
+        if self._finishing and self.owner is not None:
+            self.owner.progressed()
+        if sent < len(self.pending):
+            self.pending = self.pending[sent:]
+            return
+        self.pending = None
+        self._flushed()
+        if self.is_closed or self.pending is not None:
+            return
+        if self._finishing:
+            self._goodbye()
+        elif self.peer is not None:
+            self.peer.resume()
+        if not self.is_closed:
+            self._watch()
+
+    def _flushed(self) -> None:
+        """Everything pending went; queue what waited for that."""
+
+    def _watch(self) -> None:
+        """Tell the poller what this leg waits for."""
+        channel = self._channel
+        events = 0
+        if self.reading:
+            events = WRITABLE if channel.read_wants_write else READABLE
+        elif self.peer is None and not self._finishing:
+            events = PEER_CLOSED
+        if self.pending is not None:
+            events |= READABLE if channel.write_wants_read else WRITABLE
+        if events == self._watched:
+            return
+        if self._watched is not None:
+            self._poller.modify(self._fd, events)
+        elif events:
+            self._poller.register(self._fd, events, self.on_event)
+        else:
+            return
+        self._watched = events
+
+    def _unwatch(self) -> None:
+        if self._watched is not None:
+            self._watched = None
+            self._poller.unregister(self._fd)
+
+    def _close(self, *, abort: bool = False) -> None:
+        if self.is_closed:
+            return
+        self.is_closed = True
+        self.reading = False
+        self.pending = None
+        self._unwatch()
+        if abort:
+            self._channel.abort()
+        else:
+            self._channel.close()
+        owner, self.owner, self.peer = self.owner, None, None
+        if owner is not None:
+            owner.closed(self)
+
+
+class RawLeg(Leg):
+    """A side that speaks its console protocol without framing."""
+
+    __slots__ = ()
+
+    def put(self, buffer: memoryview, start: int, end: int) -> None:
+        try:
+            self._send(buffer[start:end])
+        except OSError as error:
+            self._broke(error)
+
+    def _read(self) -> None:
+        count = self._channel.recv_into(_raw_window)
+        if count > 0:
+            if self._finishing:
+                return
+            self.received += count
+            assert self.peer is not None
+            self.peer.put(_read_buffer, _HEADROOM, _HEADROOM + count)
+        elif count == BLOCKED:
+            self._watch()
+        elif self._finishing:
+            self._eof = True
+            self.reading = False
+            if self.pending is None:
+                self._close()
+            else:
+                self._watch()
+        else:
+            self._reached_end()
+
+    def _goodbye(self) -> None:
+        self._channel.shutdown_write()
+        if self._eof:
+            self._close()
+
+
+class WebSocketLeg(Leg):
+    """The server's side of a WebSocket connection whose opening handshake is done."""
+
+    __slots__ = ("_answered", "_close_frame", "_controls", "_decoder", "_early", "_heard", "_pinged")
+
+    def __init__(
+        self, channel: Channel, poller: Poller, *, max_message: int, unsent: bytes = b"", early: bytes = b""
+    ) -> None:
+        """
+        :param max_message: largest message accepted, in bytes.
+        :param unsent: bytes of the opening handshake that the socket did not take yet.
+        :param early: bytes that arrived behind the opening handshake.
+        """
+        super().__init__(channel, poller)
+        self._decoder = FrameDecoder(max_message)
+        self._early = early
+        self._controls: dict[Opcode, bytes] = {}
+        self._close_frame = b""
+        self._answered = False
+        self._heard = True
+        self._pinged = False
+        self.pending = unsent or None
+
+    def join(self, peer: Leg) -> None:
+        super().join(peer)
+        early, self._early = self._early, b""
+        if early:
+            self._guarded(self._decode, early)
+
+    def heartbeat(self) -> bool:
+        """Called once per ping interval: false when the client is to be given up."""
+        if self._heard or not self.reading:
+            # While the target is the slow one, nothing is read and silence means nothing.
+            self._heard = self._pinged = False
+            return True
+        if self._pinged:
+            return False
+        self._pinged = True
+        self._guarded(self._control, Opcode.PING, b"")
+        return True
+
+    def put(self, buffer: memoryview, start: int, end: int) -> None:
+        try:
+            self._send(buffer[write_header(buffer, start, end) : end])
+        except OSError as error:
+            self._broke(error)
+
+    def _read(self) -> None:
+        count = self._channel.recv_into(_framed_window)
+        if count > 0:
+            self._heard = True
+            self._decode(bytes(_framed_window[:count]))
+        elif count == BLOCKED:
+            self._watch()
+        elif self._finishing:
+            self._close()
+        else:
+            self._reached_end()
+
+    def _decode(self, data: bytes) -> None:
+        decoder = self._decoder
+        end = decoder.feed(data, _decoded_buffer, _HEADROOM)
+        peer = self.peer
+        if end > _HEADROOM and peer is not None:
+            self.received += end - _HEADROOM
+            peer.put(_decoded_buffer, _HEADROOM, end)
+        if decoder.controls:
+            self._serve_controls()
+        if decoder.error is not None and not self._finishing and self.owner is not None:
+            self.owner.violated(self, decoder.error)
+
+    def _serve_controls(self) -> None:
+        controls, self._decoder.controls = self._decoder.controls, []
+        for frame in controls:
+            if self.is_closed:
+                return
+            if frame.opcode is Opcode.PING and not self._finishing:
+                self._control(Opcode.PONG, frame.payload)
+            elif frame.opcode is Opcode.CLOSE:
+                self._close_received(frame.payload)
+
+    def _close_received(self, payload: bytes) -> None:
+        self._answered = True
+        if self._finishing:
+            if self.pending is None:
+                # Our close frame is out and this is its answer: the server closes first (section 7.1.1).
+                self._hang_up()
+            return
+        assert self.owner is not None
+        try:
+            code = parse_close(payload)
+        except FrameError as error:
+            self.owner.violated(self, error)
+        else:
+            self.owner.said_close(self, code)
+
+    def _control(self, opcode: Opcode, payload: bytes) -> None:
+        """Send a control frame between data frames; of those that wait, the latest of each kind stays."""
+        if self.pending is None:
+            self._send(control_frame(opcode, payload))
+        else:
+            self._controls[opcode] = control_frame(opcode, payload)
+
+    def _flushed(self) -> None:
+        self._heard = True
+        if self._controls:
+            waiting = b"".join(self._controls.values())
+            self._controls.clear()
+            self._send(waiting)
+
+    def _prepare_goodbye(self, code: int | None, reason: str) -> None:
+        self._close_frame = control_frame(Opcode.CLOSE, close_payload(code, reason))
+
+    def _goodbye(self) -> None:
+        frame, self._close_frame = self._close_frame, b""
+        if frame:
+            self._send(frame)
+            if self.pending is not None:
+                return
+        if self._answered:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        self._channel.shutdown_write()
+        # The client closes when it sees this; its answer is the end of the stream.

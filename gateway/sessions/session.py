@@ -1,0 +1,191 @@
+"""The life of one session, from the finished upgrade to its one end."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from gateway.net import Channel, Poller, SocketChannel
+from gateway.reasons import EndReason
+from gateway.relay import Ending, Heartbeat, RawLeg, Relay, WebSocketLeg
+from gateway.sessions.registry import Place, Registry
+from gateway.settings import RelaySettings
+from gateway.targets import DialError, Dialler
+from gateway.tickets import Grant
+
+__all__ = ["Session", "Sessions"]
+
+
+class Sessions:
+    """Starts sessions and ends them all; what every session shares."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        poller: Poller,
+        dialler: Dialler,
+        registry: Registry,
+        settings: RelaySettings,
+    ) -> None:
+        self.clock = clock
+        self.poller = poller
+        self.dialler = dialler
+        self.registry = registry
+        self.settings = settings
+        self.heartbeat = Heartbeat(clock, settings.ping_interval)
+        self._drained: defer.Deferred[None] | None = None
+
+    def start(self, grant: Grant, place: Place, channel: Channel, *, unsent: bytes, early: bytes) -> Session:
+        """Begin a session on a client's channel whose opening handshake is done.
+
+        :param place: the place taken for it; given back when the session has ended.
+        :param unsent: bytes of the opening handshake still to be sent.
+        :param early: bytes that arrived behind the opening handshake.
+        """
+        leg = WebSocketLeg(
+            channel, self.poller, max_message=self.settings.max_message, unsent=unsent, early=early
+        )
+        session = Session(self, grant, place, leg)
+        self.registry.sessions[session.id] = session
+        session.run()
+        return session
+
+    def end_all(self, reason: EndReason) -> defer.Deferred[None]:
+        """Admit no more, end every session, and fire when the last has ended."""
+        self.registry.close()
+        for session in list(self.registry.sessions.values()):
+            session.end(reason)
+        if not self.registry.sessions:
+            return defer.succeed(None)
+        self._drained = defer.Deferred()
+        return self._drained
+
+    def abort_all(self) -> None:
+        """Cut every session that is left."""
+        for session in list(self.registry.sessions.values()):
+            session.relay.give_up()
+
+    def forget(self, session: Session) -> None:
+        """A session has ended."""
+        del self.registry.sessions[session.id]
+        if self._drained is not None and not self.registry.sessions:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+
+class Session:
+    """One console in use: dials the target, joins the legs, and knows how it ended."""
+
+    __slots__ = ("_begun", "_dialling", "_place", "_shared", "_silence", "grant", "id", "relay")
+
+    def __init__(self, shared: Sessions, grant: Grant, place: Place, leg: WebSocketLeg) -> None:
+        self.id = secrets.token_hex(6)
+        self.grant = grant
+        self._shared = shared
+        self._place = place
+        self._begun = shared.clock.seconds()
+        self._dialling: defer.Deferred[None] | None = None
+        self._silence: Callable[[], None] | None = None
+        self.relay = Relay(
+            shared.clock,
+            leg,
+            close_timeout=shared.settings.close_timeout,
+            ending=self._is_ending,
+            ended=self._has_ended,
+        )
+
+    @property
+    def client(self) -> str:
+        """The client's address."""
+        return self._place.client
+
+    def run(self) -> None:
+        """Dial the target and relay until one side ends."""
+        self._shared.log.info(
+            "session started id={id} client={client} target={target} ticket={ticket} subject={subject}",
+            id=self.id,
+            client=self.client,
+            target=str(self.grant.target),
+            ticket=self.grant.id,
+            subject=self.grant.subject or "-",
+        )
+        dialling = defer.Deferred.fromCoroutine(self._dial())
+        if not dialling.called:
+            self._dialling = dialling
+
+    def end(self, reason: EndReason, detail: str = "") -> None:
+        """End the session in order."""
+        self.relay.end(reason, detail)
+
+    async def _dial(self) -> None:
+        shared = self._shared
+        target = self.grant.target
+        try:
+            if target.path is not None or target.tls:
+                # Never silently less secure than the ticket asks for.
+                what = "KubeVirt" if target.path is not None else "TLS"
+                raise DialError(EndReason.TARGET_UNSUPPORTED, f"the ticket asks for a {what} target")
+            channel = await shared.dialler.dial(target)
+        except DialError as error:
+            self._dialling = None
+            self.relay.end(error.reason, str(error))
+        except defer.CancelledError:
+            # The client left, or the session was ended, while the target was dialled.
+            pass
+        except Exception:
+            shared.log.failure("Unexpected error while dialling id={id}", id=self.id)
+            self._dialling = None
+            self.relay.end(EndReason.INTERNAL_ERROR)
+        else:
+            self._dialling = None
+            self._join(channel)
+
+    def _join(self, channel: SocketChannel) -> None:
+        shared = self._shared
+        if self.relay.how is not None:
+            channel.close()
+            return
+        self._silence = shared.heartbeat.add(self.relay.client, self._is_silent)
+        self.relay.join(RawLeg(channel, shared.poller))
+
+    def _is_silent(self) -> None:
+        self.relay.end(EndReason.CLIENT_TIMEOUT, "no answer to a ping")
+
+    def _is_ending(self, how: Ending) -> None:
+        silence, self._silence = self._silence, None
+        if silence is not None:
+            silence()
+        dialling, self._dialling = self._dialling, None
+        if dialling is not None:
+            dialling.cancel()
+
+    def _has_ended(self, how: Ending) -> None:
+        shared = self._shared
+        relay = self.relay
+        self._place.give_back()
+        fields: dict[str, Any] = {
+            "id": self.id,
+            "client": self.client,
+            "target": str(self.grant.target),
+            "ticket": self.grant.id,
+            "subject": self.grant.subject or "-",
+            "duration": round(shared.clock.seconds() - self._begun, 3),
+            "to_target": relay.client.received,
+            "to_client": relay.target.received if relay.target is not None else 0,
+            "reason": how.reason.label,
+            "detail": how.detail,
+        }
+        shared.log.info(
+            "session ended id={id} client={client} target={target} ticket={ticket} subject={subject} "
+            "duration={duration}s to_target={to_target} to_client={to_client} reason={reason} "
+            "detail={detail!r}",
+            **fields,
+        )
+        shared.forget(self)

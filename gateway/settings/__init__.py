@@ -1,0 +1,83 @@
+"""What an operator may set: the model, its loader and checks, and the readers of its values."""
+
+from __future__ import annotations
+
+from gateway.settings.check import check_settings
+from gateway.settings.endpoints import (
+    Endpoint,
+    SystemdEndpoint,
+    TcpEndpoint,
+    UnixEndpoint,
+    endpoints_overlap,
+    parse_endpoint,
+    parse_socket_path,
+)
+from gateway.settings.loader import examine_settings, load_settings
+from gateway.settings.model import (
+    FrontSettings,
+    LimitSettings,
+    ListenSettings,
+    LogFormat,
+    LogLevel,
+    LogSettings,
+    PageSettings,
+    RelaySettings,
+    Settings,
+    TargetSettings,
+    TicketSettings,
+    TlsSettings,
+    TlsVersion,
+)
+from gateway.settings.problems import BadValueError, Problem, SettingsError
+from gateway.settings.text import one_line, shown
+from gateway.settings.values import (
+    NamePattern,
+    Network,
+    PortSet,
+    normalise_host,
+    parse_name_pattern,
+    parse_network,
+    parse_origin,
+    parse_ports,
+    parse_socket_key,
+)
+
+__all__ = [
+    "BadValueError",
+    "Endpoint",
+    "FrontSettings",
+    "LimitSettings",
+    "ListenSettings",
+    "LogFormat",
+    "LogLevel",
+    "LogSettings",
+    "NamePattern",
+    "Network",
+    "PageSettings",
+    "PortSet",
+    "Problem",
+    "RelaySettings",
+    "Settings",
+    "SettingsError",
+    "SystemdEndpoint",
+    "TargetSettings",
+    "TcpEndpoint",
+    "TicketSettings",
+    "TlsSettings",
+    "TlsVersion",
+    "UnixEndpoint",
+    "check_settings",
+    "endpoints_overlap",
+    "examine_settings",
+    "load_settings",
+    "normalise_host",
+    "one_line",
+    "parse_endpoint",
+    "parse_name_pattern",
+    "parse_network",
+    "parse_origin",
+    "parse_ports",
+    "parse_socket_key",
+    "parse_socket_path",
+    "shown",
+]

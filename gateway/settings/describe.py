@@ -1,0 +1,204 @@
+"""Settings in words: what is in force, the reference, and the annotated example, all from the model.
+
+``python -m gateway.settings.describe reference`` prints ``docs/configuration.md``, ``... example`` prints
+``etc/console-gateway.toml``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import enum
+import re
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from gateway.settings.keys import Key, sections, type_name
+from gateway.settings.model import Settings
+
+__all__ = ["describe", "example", "reference"]
+
+_WIDTH = 100
+
+_REFERENCE_HEAD = """\
+# Configuration
+
+Console Gateway reads one [TOML](https://toml.io/en/v1.0.0) file. Every key has a default except the
+certificates, so that a working file is short:
+
+```toml
+[tls]
+certificate = "/etc/console-gateway/server.pem"
+key = "/etc/console-gateway/server.key"
+
+[tickets]
+certificate = "/etc/console-gateway/engine.pem"
+```
+
+`etc/console-gateway.toml` is the same with every other key as a comment.
+
+Check a file before it is used:
+
+```console
+$ console-gateway check-config /etc/console-gateway/console-gateway.toml
+```
+
+This prints the settings that would be in force and every problem at once, one line each: the file, the key,
+what is wrong, what to do. The exit status is 0 when there is no problem and 1 otherwise. The service does the
+same checks when it starts.
+
+- Unknown tables and keys are errors; a misspelt key never falls back to its default in silence.
+- Types are strict: a number in quotes is not a number. Where a number is asked for, a whole number will do.
+- Bounds are inclusive.
+- A relative path is taken from the directory of the settings file.
+- The file may have up to 1 MiB, in UTF-8.
+
+## Endpoints
+
+`listen.tls` and `listen.plain` are lists of strings in these forms. A backslash takes the next character
+literally: `\\:` is a colon of a path. TOML itself wants it doubled in `"..."`, but not in `'...'`.
+
+| form | listens on |
+| --- | --- |
+| `tcp:6100` | port 6100 of every IPv4 and IPv6 address; port 0 is any free port |
+| `tcp:6100:interface=192.0.2.1` | one address, which must be literal |
+| `tcp:6100:interface=[2001:db8::1]` | one IPv6 address, in brackets |
+| `unix:/run/console-gateway/ws.sock:mode=660` | a Unix socket; absolute path, mode 660 if left out |
+| `systemd:console-gateway.socket` | the inherited socket of this name (`FileDescriptorName=`) |
+| `systemd:0` | the inherited socket with this index |
+"""
+
+_EXAMPLE_HEAD = """\
+Console Gateway settings.
+
+Lines that begin with '#' and a key show the default of that key, or an example where there is no default; \
+remove the '#' to change it. The keys that are set below are the ones that every installation has to set. \
+Relative paths are taken from the directory of this file.
+
+After a change: console-gateway check-config FILE"""
+
+_NEEDED = {
+    "tls.certificate": Path("/etc/console-gateway/server.pem"),
+    "tls.key": Path("/etc/console-gateway/server.key"),
+    "tickets.certificate": Path("/etc/console-gateway/engine.pem"),
+}
+_OPTIONAL = {"log.file": Path("/var/log/console-gateway/console-gateway.log")}
+
+_QUOTED = re.compile(r"(?<!\w)'([^']+)'(?!\w)")  # not the apostrophe inside a word
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def describe(settings: Settings) -> str:
+    """What is in force, as TOML that :func:`load_settings` reads back to the same settings.
+
+    Keys without a value, and values of fields marked ``secret`` in the model, are comments instead.
+    """
+    tables = []
+    for section in attrs.fields(type(settings)):
+        values = getattr(settings, section.name)
+        lines = [f"[{section.name}]"]
+        for field in attrs.fields(type(values)):
+            value = getattr(values, field.name)
+            if value is None:
+                lines.append(f"# {field.name} is not set")
+            elif field.metadata.get("secret"):
+                lines.append(f"# {field.name} is set, but not shown")
+            else:
+                lines.append(_assignment(field.name, value))
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables) + "\n"
+
+
+def reference() -> str:
+    """The configuration reference in Markdown."""
+    return "\n".join([_REFERENCE_HEAD, *_reference_tables()])
+
+
+def example() -> str:
+    """A settings file with every key, its meaning and its default as comments."""
+    parts = [_comment(_EXAMPLE_HEAD)]
+    for section in sections():
+        parts.append(f"{_comment(section.doc)}\n[{section.name}]")
+        parts.extend(_example_key(key) for key in section.keys)
+    return "\n\n".join(parts) + "\n"
+
+
+def _reference_tables() -> Iterator[str]:
+    for section in sections():
+        yield f"## `[{section.name}]`\n\n{section.doc}\n"
+        yield "| key | type | default | bounds | meaning |\n| --- | --- | --- | --- | --- |"
+        for key in section.keys:
+            default = "none" if key.default is None else f"`{_value(key.default)}`"
+            bounds = " ".join(filter(None, (key.bounds, key.unit)))
+            # A cell ends at a bar, also inside code.
+            cells = (f"`{key.name}`", _code(type_name(key.type)), default, bounds, _code(key.doc))
+            yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        yield ""
+
+
+def _example_key(key: Key) -> str:
+    bounds = " ".join(filter(None, (key.bounds, key.unit)))
+    doc = _comment(f"{key.doc} ({bounds})" if bounds else key.doc)
+    if key.path in _NEEDED:
+        return f"{doc}\n{_assignment(key.name, _NEEDED[key.path])}"
+    value = _OPTIONAL[key.path] if key.default is None else key.default
+    return f"{doc}\n#{_assignment(key.name, value)}"
+
+
+def _comment(text: str) -> str:
+    lines = [line for part in text.split("\n") for line in textwrap.wrap(part, _WIDTH - 2) or [""]]
+    return "\n".join(f"# {line}".rstrip() for line in lines)
+
+
+def _code(text: str) -> str:
+    return _QUOTED.sub(r"`\1`", text)
+
+
+def _assignment(name: str, value: Any) -> str:
+    line = f"{name} = {_value(value)}"
+    if len(line) > _WIDTH and isinstance(value, tuple):
+        items = "".join(f"    {_value(item)},\n" for item in value)
+        return f"{name} = [\n{items}]"
+    return line
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, enum.Enum):
+        return _string(str(value.value))
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, dict):
+        pairs = (f"{k if _BARE.fullmatch(k) else _string(k)} = {_value(v)}" for k, v in value.items())
+        return f"{{ {', '.join(pairs)} }}" if value else "{}"
+    if isinstance(value, int | float):
+        return repr(value)
+    return _string(str(value))
+
+
+def _string(text: str) -> str:
+    """A basic string (TOML 1.0, "String"); what cannot be written in TOML, a lone surrogate, becomes '?'."""
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return '"' + "".join(c if c.isprintable() and c not in '"\\' else _escape(c) for c in text) + '"'
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return _ESCAPES.get(character) or (f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}")
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m gateway.settings.describe", description=__doc__)
+    parser.add_argument("what", choices=("reference", "example"))
+    what = parser.parse_args().what
+    sys.stdout.write(reference() if what == "reference" else example())
+
+
+if __name__ == "__main__":
+    _main()

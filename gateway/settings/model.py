@@ -1,0 +1,238 @@
+"""Everything an operator may set, with its default, unit and meaning.
+
+The classes mirror the tables of the TOML file.  The ``doc`` of each field is
+the single source for the configuration reference (``docs/configuration.md``)
+and for the annotated example (``etc/console-gateway.toml``).
+"""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+__all__ = [
+    "FrontSettings",
+    "LimitSettings",
+    "ListenSettings",
+    "LogFormat",
+    "LogLevel",
+    "LogSettings",
+    "PageSettings",
+    "RelaySettings",
+    "Settings",
+    "TargetSettings",
+    "TicketSettings",
+    "TlsSettings",
+    "TlsVersion",
+]
+
+
+def _set(
+    default: Any, doc: str, *, unit: str = "", low: float | None = None, high: float | None = None
+) -> Any:
+    """A documented field.  ``low`` and ``high`` are inclusive bounds on a number."""
+    metadata = {"doc": doc, "unit": unit, "low": low, "high": high}
+    if isinstance(default, dict):
+        return attrs.field(factory=lambda: dict(default), metadata=metadata)
+    return attrs.field(default=default, metadata=metadata)
+
+
+class TlsVersion(enum.Enum):
+    """Lowest TLS version spoken with clients."""
+
+    TLS_1_2 = "TLSv1.2"
+    TLS_1_3 = "TLSv1.3"
+
+
+class LogFormat(enum.Enum):
+    """How log lines are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(enum.Enum):
+    """Lowest level that is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+
+
+@attrs.frozen
+class ListenSettings:
+    """Where clients connect."""
+
+    tls: tuple[str, ...] = _set(
+        ("tcp:6100",),
+        "Listening endpoints served over TLS (wss://, https://). Forms: 'tcp:PORT', "
+        "'tcp:PORT:interface=ADDRESS' (IPv6 in brackets), 'unix:PATH:mode=660', and "
+        "'systemd:NAME' or 'systemd:INDEX' for sockets inherited from systemd. Without an interface, "
+        "every IPv4 and IPv6 address of the host.",
+    )
+    plain: tuple[str, ...] = _set(
+        (),
+        "Listening endpoints served without TLS (ws://, http://), in the same forms. Meant for a Unix "
+        "socket or loopback address behind a reverse proxy: the ticket travels in clear.",
+    )
+
+
+@attrs.frozen
+class TlsSettings:
+    """TLS towards clients."""
+
+    certificate: Path | None = _set(
+        None,
+        "PEM file with the server certificate and its chain. A human-readable dump before a PEM block is "
+        "ignored. Needed as soon as an endpoint under listen.tls exists.",
+    )
+    key: Path | None = _set(
+        None,
+        "PEM file with the private key, not encrypted, not accessible to others. Defaults to the "
+        "certificate file, for one file that holds both.",
+    )
+    min_version: TlsVersion = _set(TlsVersion.TLS_1_2, "Lowest TLS version accepted: 'TLSv1.2' or 'TLSv1.3'.")
+    ciphers: str = _set(
+        "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL",
+        "Cipher list for TLS 1.2 in OpenSSL's syntax. TLS 1.3 suites are always OpenSSL's own.",
+    )
+
+
+@attrs.frozen
+class TicketSettings:
+    """Who may sign tickets, and which are accepted."""
+
+    certificate: Path | None = _set(
+        None,
+        "PEM file with the certificate (or public key) of the engine that signs the tickets. It is pinned: "
+        "a certificate inside a ticket is never trusted.",
+    )
+    skew: float = _set(
+        5.0, "Tolerated clock difference to the engine, either way.", unit="seconds", low=0, high=300
+    )
+    max_lifetime: float = _set(
+        3600.0, "Longest validity a ticket may claim.", unit="seconds", low=1, high=86400
+    )
+    max_size: int = _set(
+        16384, "Longest ticket, as it stands in the request path.", unit="characters", low=1024, high=65536
+    )
+
+
+@attrs.frozen
+class FrontSettings:
+    """The HTTP side of the listeners."""
+
+    origins: tuple[str, ...] = _set(
+        (),
+        "Web origins whose pages may connect, such as 'https://engine.example.com'. Empty allows any: the "
+        "ticket is the secret. Clients that send no Origin header are not browsers and are not held to it.",
+    )
+    head_size: int = _set(32768, "Largest request head.", unit="bytes", low=4096, high=262144)
+    head_timeout: float = _set(10.0, "Time to send the request head.", unit="seconds", low=0.1, high=300)
+    handshake_timeout: float = _set(
+        10.0, "Time to finish the TLS handshake.", unit="seconds", low=0.1, high=300
+    )
+
+
+@attrs.frozen
+class LimitSettings:
+    """How much is admitted at once."""
+
+    handshakes: int = _set(
+        1000,
+        "Connections that are not a session (yet): handshakes, requests, page loads.",
+        low=1,
+        high=1000000,
+    )
+    sessions: int = _set(5000, "Sessions in all.", low=1, high=1000000)
+    sessions_per_client: int = _set(
+        256,
+        "Sessions from one client address. Raise it when many users share an address or come through a "
+        "proxy.",
+        low=1,
+        high=1000000,
+    )
+
+
+@attrs.frozen
+class TargetSettings:
+    """Where sessions may go, decided on the resolved address that is then dialled."""
+
+    networks: tuple[str, ...] = _set(
+        ("0.0.0.0/0", "::/0"),
+        "Networks that may be dialled. Loopback, link-local, unspecified and multicast addresses are denied "
+        "unless a network here lies wholly inside such a range ('127.0.0.1/32').",
+    )
+    names: tuple[str, ...] = _set(
+        (),
+        "Host names that may be dialled; '*.example.com' matches any name below. Empty allows any. Literal "
+        "addresses are held to the networks alone.",
+    )
+    ports: tuple[str, ...] = _set(("5900-6923",), "Ports that may be dialled, as numbers and ranges.")
+    sockets: dict[str, str] = _set(
+        {},
+        "Unix-socket targets: a ticket for exactly this 'host:port' is connected to this absolute path "
+        "instead of being resolved.",
+    )
+    connect_timeout: float = _set(
+        10.0, "Time to resolve and connect, over all addresses.", unit="seconds", low=0.1, high=300
+    )
+
+
+@attrs.frozen
+class RelaySettings:
+    """Established sessions."""
+
+    ping_interval: float = _set(
+        30.0,
+        "A client that was silent this long is pinged; one that stays silent as long again is gone. "
+        "0 turns it off.",
+        unit="seconds",
+        low=0,
+        high=3600,
+    )
+    close_timeout: float = _set(
+        5.0,
+        "Time for the close handshake and for delivering what is left.",
+        unit="seconds",
+        low=0.1,
+        high=300,
+    )
+    max_message: int = _set(
+        16777216, "Largest WebSocket message from a client.", unit="bytes", low=1024, high=1073741824
+    )
+
+
+@attrs.frozen
+class PageSettings:
+    """Browser pages served on the same port as the consoles."""
+
+    enabled: bool = _set(False, "Serve the console page under /console/.")
+
+
+@attrs.frozen
+class LogSettings:
+    """What is logged, where and how."""
+
+    format: LogFormat = _set(LogFormat.TEXT, "'text' for people, 'json' for one JSON object a line.")
+    level: LogLevel = _set(LogLevel.INFO, "Lowest level written: 'debug', 'info', 'warn' or 'error'.")
+    file: Path | None = _set(None, "Append to this file; without it, to standard error.")
+
+
+@attrs.frozen
+class Settings:
+    """The whole configuration."""
+
+    listen: ListenSettings = attrs.field(factory=ListenSettings)
+    tls: TlsSettings = attrs.field(factory=TlsSettings)
+    tickets: TicketSettings = attrs.field(factory=TicketSettings)
+    front: FrontSettings = attrs.field(factory=FrontSettings)
+    limits: LimitSettings = attrs.field(factory=LimitSettings)
+    targets: TargetSettings = attrs.field(factory=TargetSettings)
+    relay: RelaySettings = attrs.field(factory=RelaySettings)
+    pages: PageSettings = attrs.field(factory=PageSettings)
+    log: LogSettings = attrs.field(factory=LogSettings)

@@ -1,0 +1,46 @@
+"""The twistd plug-in's options and service maker: ``twistd console-gateway --config FILE``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.application.service import IService
+from twisted.logger import globalLogPublisher
+from twisted.python import usage
+
+from gateway.logs import make_observer
+from gateway.net import BindError
+from gateway.service import make_service
+from gateway.settings import SettingsError, load_settings
+
+__all__ = ["DEFAULT_CONFIG", "Options", "makeService"]
+
+DEFAULT_CONFIG = "/etc/console-gateway/console-gateway.toml"
+
+
+class Options(usage.Options):
+    """Command-line options of the plug-in."""
+
+    synopsis = "[--config FILE]"
+    longdesc = (
+        "Puts VNC, SPICE and serial consoles of virtual machines in browsers, through one door that checks "
+        "a signed ticket. twistd writes the log; with log.file set, the gateway's own log goes there as well."
+    )
+    optParameters = (("config", "c", DEFAULT_CONFIG, "Settings file (TOML)"),)
+
+
+def makeService(options: Options) -> IService:
+    """Build the service and bind its ports.
+
+    :raises SystemExit: with one line for each thing that is wrong, before twistd leaves the foreground.
+    """
+    try:
+        settings = load_settings(Path(options["config"]))
+        service = make_service(settings)
+        # Bound here and not when the service starts, so that a failure is the exit status of the command.
+        service.bind()
+    except (SettingsError, BindError) as error:
+        raise SystemExit("\n".join(f"console-gateway: {line}" for line in str(error).splitlines())) from None
+    if settings.log.file is not None:
+        globalLogPublisher.addObserver(make_observer(settings.log))
+    return service

@@ -1,0 +1,54 @@
+"""What a verified ticket grants: where to, for whom, what, and until when."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+
+import attrs
+
+__all__ = ["Grant", "Permission", "Target"]
+
+
+class Permission(enum.Enum):
+    """What the bearer of a grant may do with the console."""
+
+    VIEW = "view"
+    """See the screen or read the line."""
+    CONTROL = "control"
+    """Send keys, pointer events and other input."""
+
+
+@attrs.frozen
+class Target:
+    """The console server named by a ticket (not yet resolved, not yet allowed)."""
+
+    host: str
+    """Name, IPv4 address, or IPv6 address without brackets."""
+    port: int
+    """TCP port, 1 to 65535."""
+    tls: bool = False
+    """``ssl_target`` of the ticket: the console leg must be secured."""
+    path: str | None = None
+    """WebSocket path of a KubeVirt console, or ``None``."""
+    token: str | None = attrs.field(default=None, repr=False)
+    """Bearer token for :attr:`path`; a secret, never in a ``repr``."""
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@attrs.frozen
+class Grant:
+    """A ticket that was verified: everything the rest of the gateway may know of it."""
+
+    target: Target
+    valid_from: datetime.datetime
+    """Start of validity, UTC."""
+    valid_to: datetime.datetime
+    """End of validity, UTC."""
+    id: str
+    """Derived from the signature; identifies the ticket in logs, useless to an attacker."""
+    subject: str | None = None
+    """Who the ticket was made for, where the format says so."""
+    permissions: frozenset[Permission] = frozenset(Permission)

@@ -1,0 +1,184 @@
+"""The page's scripts: words for every reason, and the parts that need no browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import gateway.web
+from gateway.reasons import EndReason, Refusal
+
+STATIC = Path(gateway.web.__file__).parent / "static"
+
+
+def table(name: str) -> dict[str, tuple[str, ...]]:
+    """A table of reasons.js: its keys, and the words written out in each entry."""
+    script = (STATIC / "reasons.js").read_text("utf-8")
+    found = re.search(rf"export const {name} = \{{\n(.*?)\n\}};", script, re.DOTALL)
+    assert found is not None
+    lines = [re.fullmatch(r" {4}(\w+): \[(.+)\],", line) for line in found[1].splitlines()]
+    return {line[1]: tuple(re.findall(r'"([^"]+)"', line[2])) for line in lines if line is not None}
+
+
+class WordsTests(SynchronousTestCase):
+    def test_every_close_code_has_words(self) -> None:
+        codes = {str(reason.code) for reason in EndReason if reason.code is not None}
+        self.assertEqual(codes - set(table("CLOSE_CODES")), set())
+
+    def test_every_refusal_has_words(self) -> None:
+        statuses = {str(refusal.status) for refusal in Refusal}
+        self.assertEqual(statuses - set(table("STATUSES")), set())
+
+    def test_every_name_that_is_used_has_words(self) -> None:
+        scripts = [(STATIC / name).read_text("utf-8") for name in ("console.js", "connection.js")]
+        used = {
+            name
+            for script in scripts
+            for name in re.findall(
+                r'(?:close|disconnect|explainOther|_found \?\?=|_found =)[ (]"(\w+)"', script
+            )
+        }
+        self.assertTrue(used)
+        self.assertEqual(used - set(table("OTHERS")), set())
+
+    def test_words_are_sentences(self) -> None:
+        for name in ("CLOSE_CODES", "STATUSES", "OTHERS"):
+            entries = table(name)
+            self.assertTrue(entries)
+            for title, *_ in entries.values():
+                self.assertTrue(title[0].isupper() and title[-1].isalpha(), title)
+
+    def test_no_markup_is_ever_made_from_text(self) -> None:
+        for path in STATIC.glob("*.js"):
+            script = path.read_text("utf-8")
+            for word in (
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                "Function(",
+            ):
+                self.assertNotIn(word, script, path.name)
+
+
+class ScriptTests(SynchronousTestCase):
+    def run_script(self, module: str, expression: str) -> Any:
+        """The value of an expression that uses a module's exports, which are in scope as ``m``."""
+        node = shutil.which("node")
+        if node is None:
+            raise SkipTest("node is not installed")
+        url = (STATIC / module).as_uri()
+        script = f"import * as m from {json.dumps(url)}; console.log(JSON.stringify({expression}));"
+        done = subprocess.run(
+            [node, "--input-type=module"],
+            input=script,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout)
+
+    def test_links(self) -> None:
+        wanted: list[tuple[str, Any]] = [
+            ("#ticket=abc", ["abc", None, None, None]),
+            ("#ticket=a%2Bb%2F%3D&password=p%26w&title=My%20VM", ["a+b/=", "p&w", "My VM", None]),
+            ("#ticket=a+b", ["a+b", None, None, None]),
+            ("#title=VM&grant=/demo/grant%3Fid=4", [None, None, "VM", "/demo/grant?id=4"]),
+            ("#ticket=" + "a" * 65536, ["a" * 65536, None, None, None]),
+            ("#ticket=t&title=" + "x" * 200, ["t", None, "x" * 100, None]),
+        ]
+        links = self.run_script(
+            "link.js",
+            f"{json.dumps([fragment for fragment, _ in wanted])}"
+            ".map(m.parseLink).map(l => [l.ticket, l.password, l.title, l.grant])",
+        )
+        self.assertEqual(links, [link for _, link in wanted])
+
+    def test_links_that_name_no_console(self) -> None:
+        fragments = [
+            "",
+            "#",
+            "#ticket",
+            "#ticket=",
+            "#password=x",
+            "#ticket=%",
+            "#ticket=" + "a" * 65537,
+            "#ticket=a&x=" + "y" * 140000,
+            "#grant=",
+            "#grant=demo",
+            "#grant=//evil.example/",
+            "#grant=https://evil.example/",
+            "#grant=/%5Cevil.example/",
+            "#grant=/%09/evil.example/",
+            "#grant=/%0A/evil.example/",
+            "#grant=javascript:1",
+            "#grant=/a%20b",
+            "#grant=/@evil",
+            "#grant=/x%23y",
+            "#ticket=good&grant=//evil.example/",
+        ]
+        links = self.run_script("link.js", f"{json.dumps(fragments)}.map(m.parseLink)")
+        self.assertEqual(links, [None] * len(fragments))
+
+    def test_grants(self) -> None:
+        grants: list[Any] = [
+            None,
+            1,
+            "t",
+            [],
+            {},
+            {"ticket": 1},
+            {"ticket": ""},
+            {"ticket": "t", "password": 1},
+        ]
+        checked = self.run_script("link.js", f"{json.dumps(grants)}.map(m.checkTicket)")
+        self.assertEqual(checked, [None] * 7 + [{"ticket": "t", "password": None, "title": None}])
+
+    def test_socket_addresses(self) -> None:
+        places = [{"protocol": "https:", "host": "h:6100"}, {"protocol": "http:", "host": "[::1]"}]
+        addresses = self.run_script(
+            "link.js", f"{json.dumps(places)}.map(p => m.socketAddress(p, 'a+b/c?d#e%2F'))"
+        )
+        self.assertEqual(
+            addresses, ["wss://h:6100/a%2Bb%2Fc%3Fd%23e%252F", "ws://[::1]/a%2Bb%2Fc%3Fd%23e%252F"]
+        )
+
+    def test_unknown_codes_show_the_gateways_own_text(self) -> None:
+        known, unknown, silent = self.run_script(
+            "reasons.js",
+            "[m.explainClose(4001, 'x'), m.explainClose(4999, 'Because <b>'), m.explainClose(4999, '')]",
+        )
+        self.assertIn("refused", known["title"])
+        self.assertEqual(unknown["title"], "Because <b>")
+        self.assertIn("4999", unknown["advice"])
+        self.assertEqual(silent["title"], "The connection ended")
+
+    def test_refusals_show_the_gateways_own_text(self) -> None:
+        expired, fine, unknown = self.run_script(
+            "reasons.js",
+            "[[403, 'Ticket has expired'], [426, 'Upgrade'], [502, '']].map(a => m.explainStatus(...a))",
+        )
+        self.assertEqual(expired["title"], "Ticket has expired")
+        self.assertIn("new console link", expired["advice"])
+        self.assertIn("proxy", fine["advice"])
+        self.assertIn("502", unknown["advice"])
+
+    def test_keysyms_of_text(self) -> None:
+        keysyms = self.run_script("typing.js", "[...'aZ ~\\n\\u00e9\\u20ac\\u{1f600}'].map(m.keysymOf)")
+        self.assertEqual(keysyms, [0x61, 0x5A, 0x20, 0x7E, 0xFF0D, 0xE9, 0x010020AC, 0x0101F600])
+
+    def test_keys_between_two_texts(self) -> None:
+        pairs = [["", "ab"], ["ab", "a"], ["abc", "abx"], ["same", "same"], ["ab", ""]]
+        keys = self.run_script("typing.js", f"{json.dumps(pairs)}.map(p => m.keysymsBetween(...p))")
+        back = 0xFF08
+        self.assertEqual(keys, [[0x61, 0x62], [back], [back, 0x78], [], [back, back]])
