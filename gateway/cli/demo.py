@@ -62,8 +62,13 @@ def demo(port: int, listen: str, qemu: bool) -> None:
     start_logging(LogSettings(level=LogLevel.INFO))
     failures: list[str] = []
     with tempfile.TemporaryDirectory(prefix="console-gateway-demo-") as directory:
-        started = defer.Deferred.fromCoroutine(_start(reactor, Path(directory), port, listen, qemu))
-        started.addErrback(lambda failure: _failed(reactor, failure, failures))
+
+        def start() -> None:
+            begun = defer.Deferred.fromCoroutine(_start(reactor, Path(directory), port, listen, qemu))
+            begun.addErrback(lambda failure: _failed(reactor, failure, failures))
+
+        # From inside the reactor, so that Ctrl-C and SIGTERM are heard before there is anything to clean up.
+        reactor.callWhenRunning(start)
         reactor.run()
     if failures:
         raise click.ClickException(failures[0])
@@ -98,8 +103,7 @@ def _failed(reactor: Any, failure: Any, failures: list[str]) -> None:
     elif not failure.check(QemuMissing, SettingsError):
         text = failure.getTraceback()
     failures.append(text)
-    # The reactor may not run yet: stop it from inside.
-    reactor.callWhenRunning(reactor.stop)
+    reactor.stop()
 
 
 def _reactor() -> Any:

@@ -42,6 +42,7 @@ def run(config: Path) -> None:
         for line in str(error).splitlines():
             click.echo(f"console-gateway: {line}", err=True)
         raise SystemExit(1) from None
-    service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    # From inside the reactor: READY is said when signals are heard, too.
+    reactor.callWhenRunning(service.startService)
     reactor.run()

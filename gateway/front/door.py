@@ -21,7 +21,7 @@ from twisted.web.resource import IResource
 
 from gateway.front.gate import Gate
 from gateway.front.head import BadHead, RequestHead, parse_head
-from gateway.front.refusals import refusal_answer
+from gateway.front.refusals import refuse
 from gateway.front.site import FrontPages, make_site
 from gateway.front.websocket import HandshakeFactory, HandshakeProtocol
 from gateway.net import Channel, SocketChannel, Stream, TlsChannel, tune
@@ -112,7 +112,11 @@ class Front:
             ended=lambda: self._stream_ended(stream),
         )
         self._streams.add(stream)
-        stream.start(_Door(self), self.settings.handshake_timeout)
+        try:
+            stream.start(_Door(self), self.settings.handshake_timeout)
+        except Exception:
+            stream.abortConnection()
+            raise
 
     def route(self, stream: Stream, head: RequestHead, data: bytes) -> None:
         """Give a connection to whoever serves its first request.
@@ -136,7 +140,9 @@ class Front:
             return
         handshake = HandshakeProtocol(self.gate, self.start, path, _client(stream))
         handshake.factory = self.handshakes
-        _switch(stream, handshake, data)
+        # Autobahn ends a line at this byte too (NEL in Latin-1), so that a value could pose as a field.
+        lines, end, early = data.partition(_HEAD_END)
+        _switch(stream, handshake, lines.replace(b"\x85", b"?") + end + early)
 
     def _upgrade_late(self, request: Any) -> None:
         """An upgrade on a connection that served pages before, as reverse proxies send them."""
@@ -144,14 +150,14 @@ class Front:
         stream: Stream = channel.transport
         channel.setTimeout(None)
         stream.unregisterProducer()
-        lines = [b"%s %s HTTP/1.1" % (request.method, request.uri)]
+        lines = [b"%s %s %s" % (request.method, request.uri, request.clientproto)]
         for name, values in request.requestHeaders.getAllRawHeaders():
             lines += [b"%s: %s" % (name, value) for value in values]
         data = b"\r\n".join(lines) + _HEAD_END
         # Not before twisted.web has left the stack: it still touches the transport on its way out.
-        self.reactor.callLater(0, self._route_late, stream, data)
+        self.reactor.callLater(0, self._route_late, stream, data, channel.behind)
 
-    def _route_late(self, stream: Stream, data: bytes) -> None:
+    def _route_late(self, stream: Stream, data: bytes, behind: bytearray) -> None:
         if stream not in self._streams:
             # The client left meanwhile.
             return
@@ -161,11 +167,11 @@ class Front:
         except BadHead:
             refuse(stream, Refusal.MALFORMED)
         else:
-            self.route(stream, head, data)
+            self.route(stream, head, data + behind)
 
     def _stream_ended(self, stream: Stream) -> None:
         self._streams.discard(stream)
-        if len(self._streams) < self._max_handshakes * 3 // 4:
+        if len(self._streams) <= self._max_handshakes * 3 // 4:
             self._full = False
 
 
@@ -218,12 +224,6 @@ class _Door(Protocol):
     def _refuse(self, refusal: Refusal) -> None:
         self._timer.cancel()
         refuse(self.transport, refusal)
-
-
-def refuse(stream: Stream, refusal: Refusal) -> None:
-    """Answer with a refusal and close."""
-    stream.write(refusal_answer(refusal))
-    stream.loseConnection()
 
 
 def _switch(stream: Stream, protocol: IProtocol, data: bytes) -> None:

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import attrs
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from gateway.reasons import Refusal
 from gateway.sessions import Full, Place, Registry
@@ -69,11 +70,21 @@ class Gate:
             return self._decode(path)
         except TicketRefused as refused:
             self.refuse(refused.refusal, client, ticket=refused.ticket_id, detail=str(refused))
+        except Exception as error:
+            # The frames tell what broke; the error's own text could quote the ticket.
+            nameless = RuntimeError(type(error).__name__)
+            self.log.failure("Unexpected error in a ticket", Failure(nameless, None, error.__traceback__))
+            self.refuse(Refusal.INTERNAL_ERROR, client)
 
     def refuse(
         self, refusal: Refusal, client: str, *, ticket: str | None = None, detail: str = ""
     ) -> NoReturn:
         """Log a refusal and raise it."""
+        self.note(refusal, client, ticket=ticket, detail=detail)
+        raise Refused(refusal)
+
+    def note(self, refusal: Refusal, client: str, *, ticket: str | None = None, detail: str = "") -> None:
+        """Log a refusal that was decided elsewhere."""
         self.log.info(
             "request refused client={client} ticket={ticket} reason={reason} detail={detail!r}",
             client=client,
@@ -81,7 +92,6 @@ class Gate:
             reason=refusal.label,
             detail=detail,
         )
-        raise Refused(refusal)
 
     def _allows(self, origin: str) -> bool:
         try:

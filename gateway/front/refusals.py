@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
 
+from twisted.internet.interfaces import ITransport
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from gateway.reasons import Refusal
 
-__all__ = ["RefusalResource", "refusal_answer", "refusal_headers"]
+__all__ = ["RefusalResource", "refusal_answer", "refusal_headers", "refuse"]
 
 _EXTRA: Final[dict[int, tuple[tuple[str, str], ...]]] = {
     401: (("WWW-Authenticate", "Console-Ticket"),),
@@ -31,13 +33,22 @@ def refusal_headers(refusal: Refusal) -> list[tuple[str, str]]:
     ]
 
 
-def refusal_answer(refusal: Refusal) -> bytes:
-    """The whole answer, after which the connection is closed."""
+def refusal_answer(refusal: Refusal, extra: Iterable[tuple[str, str]] = ()) -> bytes:
+    """The whole answer, after which the connection is closed.
+
+    :param extra: further header fields.
+    """
     body = (refusal.public + "\n").encode("utf-8")
     lines = [f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}"]
-    lines += [f"{name}: {value}" for name, value in refusal_headers(refusal)]
+    lines += [f"{name}: {value}" for name, value in (*refusal_headers(refusal), *extra)]
     lines += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
     return "\r\n".join(lines).encode("ascii") + body
+
+
+def refuse(transport: ITransport, refusal: Refusal) -> None:
+    """Answer with a refusal and close."""
+    transport.write(refusal_answer(refusal))
+    transport.loseConnection()
 
 
 class RefusalResource(Resource):

@@ -6,18 +6,21 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.web import server
+from twisted.web import http, server
 from twisted.web.resource import IResource, Resource
 
 from gateway.front.gate import Gate, Refused
-from gateway.front.refusals import RefusalResource
+from gateway.front.refusals import RefusalResource, refuse
 from gateway.reasons import Refusal
 from gateway.tickets import looks_like_ticket
 
 __all__ = ["FrontPages", "client_text", "make_site"]
 
 _IDLE = 15
-"""Seconds a page connection may stay open without a request."""
+"""Seconds from the end of one request to the complete receipt of the next."""
+
+_MAX_BODY = 65536
+"""Largest request body that a page is given, in bytes."""
 
 _LANDING = (
     "This is a console gateway.\n"
@@ -76,15 +79,49 @@ class _Text(Resource):
         return self._text
 
 
+class _Channel(http.HTTPChannel):
+    """HTTP/1.1 with a time limit for each request, and a place for what comes behind an upgrade."""
+
+    behind: bytearray | None = None
+    """Bytes behind an upgrade request, as soon as there is one."""
+
+    def resetTimeout(self) -> None:
+        """Nothing: a few bytes now and then gain no time."""
+
+    def timeoutConnection(self) -> None:
+        self.loseConnection()
+
+    def rawDataReceived(self, data: bytes) -> None:
+        if self.behind is None:
+            super().rawDataReceived(data)
+        else:
+            self.behind += data
+
+
 class _Request(server.Request):
     """A request that may turn out to be an upgrade on a connection that served pages before."""
 
+    _received = 0
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._received <= _MAX_BODY:
+            super().handleContentChunk(data)
+        else:
+            channel: Any = self.channel
+            refuse(channel.transport, Refusal.MALFORMED)
+
+    def write(self, data: bytes) -> None:
+        if not self.startedWriting:
+            # What runs here and in which version is nobody's business.
+            self.responseHeaders.removeHeader(b"server")
+        super().write(data)
+
     def process(self) -> None:
-        # What runs here and in which version is nobody's business.
-        self.responseHeaders.removeHeader("server")
         tokens = ",".join(self.requestHeaders.getRawHeaders("upgrade", [])).lower().split(",")
         if "websocket" in [token.strip() for token in tokens]:
             channel: Any = self.channel
+            channel.behind = bytearray()
             channel.site.upgrade(self)
         else:
             super().process()
@@ -92,6 +129,8 @@ class _Request(server.Request):
 
 class _Site(server.Site):
     """A site that logs no request: its paths can be tickets."""
+
+    protocol = _Channel  # type: ignore[assignment]
 
     def __init__(self, root: IResource, reactor: IReactorTime, upgrade: Callable[[Any], None]) -> None:
         super().__init__(root, requestFactory=_Request, reactor=reactor)

@@ -14,17 +14,20 @@ from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerPr
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet import defer
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gateway.front.gate import Admission, Gate, Refused
 from gateway.front.handover import hand_over
 from gateway.front.refusals import refusal_answer
-from gateway.net import Channel
+from gateway.net import Channel, Stream
 from gateway.reasons import Refusal
 
 __all__ = ["SUBPROTOCOL", "HandshakeFactory", "HandshakeProtocol"]
 
 SUBPROTOCOL = "binary"
+
+_log = Logger()
 
 _STATUS = {405: Refusal.METHOD_NOT_ALLOWED, 426: Refusal.UPGRADE_REQUIRED, 500: Refusal.INTERNAL_ERROR}
 
@@ -47,6 +50,7 @@ def _ignore(*args: Any, **kwargs: Any) -> None:
 class HandshakeProtocol(WebSocketServerProtocol):
     """One opening handshake."""
 
+    transport: Stream
     log = _NoLog()
 
     def __init__(self, gate: Gate, start: Callable[..., object], path: str, client: str) -> None:
@@ -62,22 +66,35 @@ class HandshakeProtocol(WebSocketServerProtocol):
         self._client = client
         self._admission: Admission | None = None
         self._refusal: Refusal | None = None
+        self._asked = False
         self._gone = False
+
+    def dataReceived(self, data: bytes) -> None:
+        """The request head comes first, in one piece; what follows waits for the decision with it."""
+        if self._asked:
+            # Autobahn would take it for another request.  One read is enough to hold.
+            self.transport.pauseProducing()
+            self.data += data
+        else:
+            self._asked = True
+            super().dataReceived(data)
 
     def onConnect(self, request: ConnectionRequest) -> Any:
         """Autobahn found the request well-formed: decide; a Deferred of the subprotocol."""
         return defer.Deferred.fromCoroutine(self._decide(request))
 
     async def _decide(self, request: ConnectionRequest) -> str | None:
-        subprotocol = None
-        if request.protocols:
-            if SUBPROTOCOL not in request.protocols:
-                self._deny(Refusal.SUBPROTOCOL)
-            subprotocol = SUBPROTOCOL
+        subprotocol = SUBPROTOCOL if request.protocols else None
         try:
+            if subprotocol and subprotocol not in request.protocols:
+                self._gate.refuse(Refusal.SUBPROTOCOL, self._client)
             admission = await self._gate.admit(self._path, request.headers.get("origin"), self._client)
         except Refused as refused:
             self._deny(refused.refusal)
+        except Exception:
+            # Autobahn would log it, but has no logger here.
+            _log.failure("Unexpected error at the gate")
+            self._deny(Refusal.INTERNAL_ERROR)
         if self._gone:
             admission.place.give_back()
             self._deny(Refusal.INTERNAL_ERROR)
@@ -94,13 +111,23 @@ class HandshakeProtocol(WebSocketServerProtocol):
         assert admission is not None
         channel: Channel
         channel, unsent, early = hand_over(self)
-        self._start(admission.grant, admission.place, channel, unsent=unsent, early=early)
+        try:
+            self._start(admission.grant, admission.place, channel, unsent=unsent, early=early)
+        except Exception:
+            _log.failure("Unexpected error: no session was started")
+            admission.place.give_back()
+            channel.abort()
 
     def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
         """Answer with our own words: Autobahn's quote the request."""
-        refusal = self._refusal or _STATUS.get(code, Refusal.MALFORMED)
+        refusal = self._refusal
+        if refusal is None:
+            # Autobahn refused the request itself; why would quote it.
+            refusal = _STATUS.get(code, Refusal.MALFORMED)
+            self._gate.note(refusal, self._client, detail="opening handshake")
         if self.transport is not None:
-            self.transport.write(refusal_answer(refusal))
+            # The headers are Autobahn's own: the version it speaks, for a client that speaks another.
+            self.transport.write(refusal_answer(refusal, responseHeaders or ()))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client left during the handshake."""
@@ -120,6 +147,7 @@ class HandshakeFactory(WebSocketServerFactory):
     def __init__(self, reactor: Any) -> None:
         super().__init__(server="", reactor=reactor)
         self.setProtocolOptions(
+            versions=[13],
             # The request head has its own time limit before it gets here.
             openHandshakeTimeout=0,
             # Origins are the gate's business.

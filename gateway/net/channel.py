@@ -113,12 +113,13 @@ class SocketChannel:
 class TlsChannel:
     """TLS bound directly to the socket, so that no byte is copied through a BIO."""
 
-    __slots__ = ("_sock", "_tls", "read_wants_write", "write_wants_read")
+    __slots__ = ("_end", "_sock", "_tls", "read_wants_write", "write_wants_read")
 
     def __init__(self, sock: socket.socket, tls: SSL.Connection) -> None:
         """:param tls: made with ``SSL.Connection(context, sock)``, its accept or connect state set."""
         self._sock = sock
         self._tls = tls
+        self._end: SSL.Error | None = None
         self.read_wants_write = False
         self.write_wants_read = False
 
@@ -152,15 +153,8 @@ class TlsChannel:
             except SSL.WantWriteError:
                 self.read_wants_write = True
                 return filled or BLOCKED
-            except SSL.ZeroReturnError:
-                return filled
             except SSL.Error as error:
-                if filled:
-                    # What was read is good; the failure shows again on the next call.
-                    return filled
-                if _is_eof(error):
-                    return 0
-                raise _tls_error(error) from None
+                return self._reached_end(error, filled)
             filled += count
             if count < RECORD_SIZE // 2:
                 # A short record is nearly always the last one: asking again would only cost a system call.
@@ -187,6 +181,20 @@ class TlsChannel:
         self.write_wants_read = False
         return sent
 
+    def _reached_end(self, error: SSL.Error, filled: int) -> int:
+        """TLS ended, in order or not: what was read before comes first, then 0 or the error."""
+        if self._end is None:
+            # Without the frames, which would keep this channel in a cycle.
+            self._end = error.with_traceback(None)
+        if filled:
+            # OpenSSL knows of the end and the socket may not: make it readable, so that a poll finds out.
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RD)
+            return filled
+        if _is_eof(self._end):
+            return 0
+        raise _tls_error(self._end) from None
+
     def shutdown_write(self) -> None:
         # A close_notify that does not fit into the socket's buffer now is not worth waiting for.
         with contextlib.suppress(SSL.Error):
@@ -208,7 +216,9 @@ def _abort(sock: socket.socket) -> None:
 
 
 def _is_eof(error: SSL.Error) -> bool:
-    """Whether the peer closed TCP without a close_notify; WebSocket and RFB have their own ends."""
+    """Whether the peer ended TLS, with a close_notify or without: WebSocket and RFB have their own ends."""
+    if isinstance(error, SSL.ZeroReturnError):
+        return True
     if isinstance(error, SSL.SysCallError):
         return bool(error.args[0] == -1)
     return any("unexpected eof" in item[-1] for item in error.args[0]) if error.args else False

@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import attrs
@@ -47,11 +48,11 @@ class Listener:
 
     def close(self) -> None:
         """Close the socket, and remove it from the file system if it was made there."""
-        path = self.sock.getsockname() if self.sock.family == socket.AF_UNIX else ""
-        self.sock.close()
-        if path and self.name.startswith("unix:"):
+        if self.sock.family == socket.AF_UNIX and self.name.startswith("unix:"):
+            # Removed while it still answers: a successor that finds it dead may replace it by its own.
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                os.unlink(self.sock.getsockname())
+        self.sock.close()
 
 
 def open_listener(
@@ -59,11 +60,12 @@ def open_listener(
     endpoint: TcpEndpoint | UnixEndpoint | SystemdEndpoint,
     *,
     tls: bool,
-    environ: Mapping[str, str] = os.environ,
+    environ: Mapping[str, str] | None = None,
 ) -> Listener:
     """Bind (or adopt) the socket of an endpoint.
 
-    :param environ: where ``LISTEN_PID``, ``LISTEN_FDS`` and ``LISTEN_FDNAMES`` are looked up.
+    :param environ: where ``LISTEN_PID``, ``LISTEN_FDS`` and ``LISTEN_FDNAMES`` are looked up; defaults to
+        what this process was started with.
     :raises BindError: when it cannot be bound, or systemd passed no such socket.
     """
     try:
@@ -72,7 +74,7 @@ def open_listener(
         elif isinstance(endpoint, UnixEndpoint):
             sock = _bind_unix(endpoint)
         else:
-            sock = _adopt(endpoint, environ)
+            sock = _adopt(endpoint, _first_environ() if environ is None else environ)
         sock.setblocking(False)
         sock.listen(_BACKLOG)
     except OSError as error:
@@ -217,6 +219,16 @@ def _remove_stale(path: str) -> None:
                 os.unlink(path)
         except OSError:
             return
+
+
+def _first_environ() -> Mapping[str, str]:
+    """The environment at the start of the process: importing Twisted removes from it what systemd said."""
+    try:
+        data = Path("/proc/self/environ").read_bytes()
+    except OSError:
+        return os.environ
+    pairs = (item.partition(b"=") for item in data.split(b"\0"))
+    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
 
 
 def _adopt(endpoint: SystemdEndpoint, environ: Mapping[str, str]) -> socket.socket:

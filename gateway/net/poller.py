@@ -78,7 +78,7 @@ class Poller:
                     self.log.failure("Unexpected error in a relay event")
 
     def fileno(self) -> int:
-        return self._epoll.fileno()
+        return -1 if self._epoll.closed else self._epoll.fileno()
 
     def connectionLost(self, reason: Failure) -> None:
         """Called by a reactor that shuts down."""

@@ -36,6 +36,9 @@ Closing a socket with unread bytes resets it, and the reset can overtake the
 answer that was just written.
 """
 
+_DRAIN: Final = 30.0
+"""Seconds a closing connection has to take what was written; a client that reads nothing gets no more."""
+
 _SCRATCH = memoryview(bytearray(RECORD_SIZE))
 """Read buffer shared by all streams; its contents never outlive one event."""
 
@@ -108,27 +111,19 @@ class Stream:
         if self._channel is None or self.disconnecting:
             return
         self.disconnecting = True
-        if not self._out:
+        if self._out:
+            self._cancel_timer()
+            self._timer = self._clock.callLater(_DRAIN, self.abortConnection)
+        else:
             self._linger()
 
     def abortConnection(self) -> None:
         """Close now with a reset."""
-        if self._channel is not None:
-            self._channel.abort()
-            self.connectionLost(Failure(error.ConnectionAborted()))
+        self._lose(Failure(error.ConnectionAborted()), abort=True)
 
     def connectionLost(self, reason: Failure) -> None:
         """The connection ended; called by the reactor too."""
-        channel, protocol, producer = self._channel, self._protocol, self._producer
-        if channel is None:
-            return
-        self._release()
-        channel.close()
-        if producer is not None:
-            producer.stopProducing()
-        # A protocol that was never connected has nothing to lose.
-        if protocol is not None and not self._handshaking:
-            protocol.connectionLost(reason)
+        self._lose(reason, abort=False)
 
     # -- events from the reactor -----------------------------------------------
 
@@ -250,8 +245,8 @@ class Stream:
         assert self._channel is not None
         assert self._protocol is not None
         self._cancel_timer()
-        self._handshaking = False
         self._fds.addReader(self)
+        self._handshaking = False
         self._protocol.makeConnection(self)
 
     def _flush(self) -> bool:
@@ -287,6 +282,22 @@ class Stream:
         self._fds.addReader(self)
         self._cancel_timer()
         self._timer = self._clock.callLater(_LINGER, self.connectionLost, Failure(main.CONNECTION_DONE))
+
+    def _lose(self, reason: Failure, *, abort: bool) -> None:
+        channel, protocol, producer = self._channel, self._protocol, self._producer
+        if channel is None:
+            return
+        # The reactor must let go of the descriptor before it is closed: a number may be used again at once.
+        self._release()
+        if abort:
+            channel.abort()
+        else:
+            channel.close()
+        if producer is not None:
+            producer.stopProducing()
+        # A protocol that was never connected has nothing to lose.
+        if protocol is not None and not self._handshaking:
+            protocol.connectionLost(reason)
 
     def _release(self) -> None:
         self._cancel_timer()

@@ -7,12 +7,14 @@ bound, and said as a :class:`~gateway.settings.Problem` that names the setting.
 from __future__ import annotations
 
 import datetime
+import os
 import re
 import stat
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
@@ -58,10 +60,11 @@ def load_identity(tls: TlsSettings, *, now: datetime.datetime | None = None) -> 
         )
     chain = _load_chain(certificate, problems)
     key_path, key_setting = (tls.key, "tls.key") if tls.key else (certificate, "tls.certificate")
-    key = _load_key(key_path, key_setting, problems)
+    # One file that holds both and is no good is one problem.
+    key = _load_key(key_path, key_setting, problems) if chain or tls.key else None
     if chain:
         _check_dates(certificate, chain[0], now or datetime.datetime.now(datetime.UTC), problems)
-        if key is not None and _spki(chain[0].public_key()) != _spki(key.public_key()):
+        if key is not None and not _belongs(key, chain[0]):
             problems.append(
                 _problem(
                     key_path,
@@ -81,7 +84,7 @@ def server_context(tls: TlsSettings, identity: ServerIdentity) -> SSL.Context:
     TLS 1.2 at least, no compression, no renegotiation, stateless session
     tickets (RFC 5077, RFC 8446 section 4.6.1) so that reconnecting is cheap.
 
-    :raises SettingsError: when the cipher list names no usable cipher.
+    :raises SettingsError: when the cipher list names no usable cipher, or OpenSSL refuses the certificate.
     """
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(_VERSIONS[tls.min_version])
@@ -101,11 +104,19 @@ def server_context(tls: TlsSettings, identity: ServerIdentity) -> SSL.Context:
             None, "tls.ciphers", "names no cipher that OpenSSL knows", "use OpenSSL's cipher list syntax"
         )
         raise SettingsError([problem]) from None
-    context.use_certificate(identity.chain[0])
-    for issuer in identity.chain[1:]:
-        context.add_extra_chain_cert(issuer)
-    context.use_privatekey(identity.key)
-    context.check_privatekey()
+    try:
+        context.use_certificate(identity.chain[0])
+        for issuer in identity.chain[1:]:
+            context.add_extra_chain_cert(issuer)
+        context.use_privatekey(identity.key)
+        context.check_privatekey()
+    except SSL.Error as error:
+        # Such as a key that is too short for OpenSSL's security level.
+        reasons = "; ".join(item[-1] for item in error.args[0]) or "no reason given"
+        problem = _problem(
+            tls.certificate, "tls.certificate", f"OpenSSL refuses it ({reasons})", "enrol a new certificate"
+        )
+        raise SettingsError([problem]) from None
     return context
 
 
@@ -113,10 +124,14 @@ def _problem(file: Path | None, key: str, text: str, remedy: str) -> Problem:
     return Problem(file or Path("settings"), key, text, remedy)
 
 
-def _read(path: Path, setting: str, problems: list[Problem]) -> bytes | None:
+def _read(path: Path, setting: str, problems: list[Problem]) -> tuple[bytes, int] | None:
+    """The file's content and permission bits."""
     try:
-        with path.open("rb") as stream:
-            data = stream.read(_MAX_PEM + 1)
+        # Not blocking, because opening a FIFO would otherwise wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as stream:
+            mode = os.fstat(descriptor).st_mode
+            data = stream.read(_MAX_PEM + 1) if stat.S_ISREG(mode) else None
     except FileNotFoundError:
         problems.append(_problem(path, setting, "the file does not exist", "create it or correct the path"))
     except OSError as error:
@@ -124,18 +139,21 @@ def _read(path: Path, setting: str, problems: list[Problem]) -> bytes | None:
             _problem(path, setting, f"cannot be read ({error.strerror})", "let the service's user read it")
         )
     else:
-        if len(data) <= _MAX_PEM:
-            return data
-        problems.append(_problem(path, setting, "is larger than 1 MiB", "name a PEM file"))
+        if data is None:
+            problems.append(_problem(path, setting, "is not a regular file", "name a PEM file"))
+        elif len(data) > _MAX_PEM:
+            problems.append(_problem(path, setting, "is larger than 1 MiB", "name a PEM file"))
+        else:
+            return data, stat.S_IMODE(mode)
     return None
 
 
 def _load_chain(path: Path, problems: list[Problem]) -> list[x509.Certificate]:
-    data = _read(path, "tls.certificate", problems)
-    if data is None:
+    content = _read(path, "tls.certificate", problems)
+    if content is None:
         return []
     try:
-        return x509.load_pem_x509_certificates(data)
+        return x509.load_pem_x509_certificates(content[0])
     except ValueError:
         problems.append(
             _problem(
@@ -146,10 +164,10 @@ def _load_chain(path: Path, problems: list[Problem]) -> list[x509.Certificate]:
 
 
 def _load_key(path: Path, setting: str, problems: list[Problem]) -> ServerKey | None:
-    data = _read(path, setting, problems)
-    if data is None:
+    content = _read(path, setting, problems)
+    if content is None:
         return None
-    mode = stat.S_IMODE(path.stat().st_mode)
+    data, mode = content
     if mode & 0o007:
         problems.append(
             _problem(
@@ -195,6 +213,14 @@ def _check_dates(
         problems.append(
             _problem(path, "tls.certificate", text, "correct this host's clock, or issue it again")
         )
+
+
+def _belongs(key: ServerKey, certificate: x509.Certificate) -> bool:
+    try:
+        return _spki(key.public_key()) == _spki(certificate.public_key())
+    except (ValueError, UnsupportedAlgorithm):
+        # The certificate's key is of a kind that no ServerKey is.
+        return False
 
 
 def _spki(key: CertificatePublicKeyTypes) -> bytes:

@@ -13,13 +13,10 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-import attrs
-
 from gateway.relay.masking import unmask as native_unmask
 
 __all__ = [
     "MAX_HEADER",
-    "ControlFrame",
     "FrameDecoder",
     "FrameError",
     "Opcode",
@@ -58,20 +55,12 @@ class FrameError(Exception):
         self.code = code
 
 
-@attrs.frozen
-class ControlFrame:
-    """A complete close, ping or pong frame."""
-
-    opcode: Opcode
-    payload: bytes
-
-
 class FrameDecoder:
     """Decode the byte stream of a client: binary messages and control frames, all masked.
 
     Feed it any cut of the stream.  Payload goes to the buffer that the caller
-    gives; control frames collect in :attr:`controls`; after a violation
-    :attr:`error` is set and, as after a close frame, the rest is ignored.
+    gives; :attr:`ping` holds what a pong is owed for.  A close frame or a
+    violation sets :attr:`ended`, and the rest is ignored.
     """
 
     __slots__ = (
@@ -84,9 +73,10 @@ class FrameDecoder:
         "_max_message",
         "_message",
         "_unmask",
-        "closed",
-        "controls",
+        "close_code",
+        "ended",
         "error",
+        "ping",
     )
 
     def __init__(self, max_message: int, unmask: Callable[[bytes, bytes], bytes] = native_unmask) -> None:
@@ -103,10 +93,14 @@ class FrameDecoder:
         self._control = b""
         self._fragmented = False
         self._message = 0
-        self.controls: list[ControlFrame] = []
-        self.closed = False
-        """A close frame was received."""
+        self.ping: bytes | None = None
+        """Payload of the latest ping, for the caller to take: one pong may answer several (5.5.3)."""
+        self.ended = False
+        """Nothing more is decoded: a close frame was received, or :attr:`error` is set."""
+        self.close_code: int | None = None
+        """The code in the close frame, where there was one."""
         self.error: FrameError | None = None
+        """How the peer broke the protocol."""
 
     def feed(self, data: bytes, out: memoryview, start: int) -> int:
         """Decode ``data``, write its payload to ``out`` from ``start`` on, and return where it ends.
@@ -114,7 +108,7 @@ class FrameDecoder:
         ``out`` needs room for ``len(data)`` bytes from ``start`` on: payload is
         never longer than the frames that carried it.
         """
-        if self.closed or self.error is not None:
+        if self.ended:
             return start
         end = start
         position = 0
@@ -145,7 +139,7 @@ class FrameDecoder:
                         return end
                 if self._control_opcode:
                     self._control_received()
-                    if self.closed:
+                    if self.ended:
                         return end
                 if size - position < 2:
                     break
@@ -165,7 +159,9 @@ class FrameDecoder:
                 self._key = data[position - 4 : position]
                 self._left = length
         except FrameError as error:
-            self.error = error
+            # Its frames would keep this decoder, and through it the session, in a cycle.
+            self.error = error.with_traceback(None)
+            self.ended = True
             return end
         self._head = data[position:]
         return end
@@ -206,11 +202,13 @@ class FrameDecoder:
         self._fragmented = first < 0x80
 
     def _control_received(self) -> None:
-        opcode = Opcode(self._control_opcode)
-        self.controls.append(ControlFrame(opcode, self._control))
-        self._control = b""
-        self._control_opcode = 0
-        self.closed = opcode is Opcode.CLOSE
+        opcode, self._control_opcode = self._control_opcode, 0
+        payload, self._control = self._control, b""
+        if opcode == Opcode.PING:
+            self.ping = payload
+        elif opcode == Opcode.CLOSE:
+            self.close_code = parse_close(payload)
+            self.ended = True
 
 
 def write_header(buffer: memoryview, start: int, end: int) -> int:

@@ -25,14 +25,16 @@ from gateway.relay.frames import (
     Opcode,
     close_payload,
     control_frame,
-    parse_close,
     write_header,
 )
 
-__all__ = ["BUFFER_SIZE", "Leg", "LegOwner", "RawLeg", "WebSocketLeg"]
+__all__ = ["BUFFER_SIZE", "VISITS", "Leg", "LegOwner", "RawLeg", "WebSocketLeg"]
 
 BUFFER_SIZE: Final = 8 * RECORD_SIZE
 """Bytes of one read, and so the most that is ever pending in one direction."""
+
+VISITS: Final = 4
+"""How often in a ping interval a leg is asked for signs of life: silence is measured to a quarter of it."""
 
 _HEADROOM: Final = 16
 """Space before a payload for the header of whatever frames it."""
@@ -124,7 +126,7 @@ class Leg:
 
     def resume(self) -> None:
         """Read again; the peer has nothing pending."""
-        if not self._finishing and not self.is_closed:
+        if not self._finishing:
             self.reading = True
             self._watch()
 
@@ -133,7 +135,7 @@ class Leg:
 
         :param code: close code for sides that have one; ``None`` for an empty close frame.
         """
-        if self.is_closed or self._finishing:
+        if self._finishing:
             return
         self._finishing = True
         self.peer = None
@@ -180,7 +182,8 @@ class Leg:
         if self.is_closed:
             return
         if self.reading:
-            self._read()
+            if events != WRITABLE or self._channel.read_wants_write:
+                self._read()
         elif self.peer is None and not self._finishing:
             if events & (PEER_CLOSED | GONE):
                 self._reached_end()
@@ -272,7 +275,7 @@ class Leg:
     def _close(self, *, abort: bool = False) -> None:
         if self.is_closed:
             return
-        self.is_closed = True
+        self.is_closed = self._finishing = True
         self.reading = False
         self.pending = None
         self._unwatch()
@@ -325,7 +328,7 @@ class RawLeg(Leg):
 class WebSocketLeg(Leg):
     """The server's side of a WebSocket connection whose opening handshake is done."""
 
-    __slots__ = ("_answered", "_close_frame", "_controls", "_decoder", "_early", "_heard", "_pinged")
+    __slots__ = ("_close_frame", "_controls", "_decoder", "_early", "_heard", "_silence")
 
     def __init__(
         self, channel: Channel, poller: Poller, *, max_message: int, unsent: bytes = b"", early: bytes = b""
@@ -333,35 +336,36 @@ class WebSocketLeg(Leg):
         """
         :param max_message: largest message accepted, in bytes.
         :param unsent: bytes of the opening handshake that the socket did not take yet.
-        :param early: bytes that arrived behind the opening handshake.
+        :param early: bytes that arrived behind the opening handshake, :data:`BUFFER_SIZE` at most.
         """
         super().__init__(channel, poller)
         self._decoder = FrameDecoder(max_message)
         self._early = early
         self._controls: dict[Opcode, bytes] = {}
         self._close_frame = b""
-        self._answered = False
         self._heard = True
-        self._pinged = False
+        self._silence = 0
         self.pending = unsent or None
 
     def join(self, peer: Leg) -> None:
         super().join(peer)
-        early, self._early = self._early, b""
-        if early:
-            self._guarded(self._decode, early)
+        self._take_early()
+
+    def finish(self, code: int | None = None, reason: str = "") -> None:
+        super().finish(code, reason)
+        self._take_early()
 
     def heartbeat(self) -> bool:
-        """Called once per ping interval: false when the client is to be given up."""
+        """Called :data:`VISITS` times per ping interval: false when the client is to be given up."""
         if self._heard or not self.reading:
             # While the target is the slow one, nothing is read and silence means nothing.
-            self._heard = self._pinged = False
+            self._heard = False
+            self._silence = 0
             return True
-        if self._pinged:
-            return False
-        self._pinged = True
-        self._guarded(self._control, Opcode.PING, b"")
-        return True
+        self._silence += 1
+        if self._silence == VISITS:
+            self._guarded(self._control, Opcode.PING, b"")
+        return self._silence < 2 * VISITS
 
     def put(self, buffer: memoryview, start: int, end: int) -> None:
         try:
@@ -381,42 +385,40 @@ class WebSocketLeg(Leg):
         else:
             self._reached_end()
 
+    def _take_early(self) -> None:
+        early, self._early = self._early, b""
+        if early:
+            self._guarded(self._decode, early)
+
     def _decode(self, data: bytes) -> None:
         decoder = self._decoder
+        if decoder.ended:
+            return
         end = decoder.feed(data, _decoded_buffer, _HEADROOM)
         peer = self.peer
         if end > _HEADROOM and peer is not None:
             self.received += end - _HEADROOM
             peer.put(_decoded_buffer, _HEADROOM, end)
-        if decoder.controls:
-            self._serve_controls()
-        if decoder.error is not None and not self._finishing and self.owner is not None:
-            self.owner.violated(self, decoder.error)
+        if decoder.ping is not None:
+            ping, decoder.ping = decoder.ping, None
+            if not self._finishing:
+                self._control(Opcode.PONG, ping)
+        if decoder.ended:
+            self._heard_out()
 
-    def _serve_controls(self) -> None:
-        controls, self._decoder.controls = self._decoder.controls, []
-        for frame in controls:
-            if self.is_closed:
-                return
-            if frame.opcode is Opcode.PING and not self._finishing:
-                self._control(Opcode.PONG, frame.payload)
-            elif frame.opcode is Opcode.CLOSE:
-                self._close_received(frame.payload)
-
-    def _close_received(self, payload: bytes) -> None:
-        self._answered = True
+    def _heard_out(self) -> None:
+        """The client has nothing more to say: it sent a close frame, or broke the protocol."""
+        decoder = self._decoder
         if self._finishing:
-            if self.pending is None:
-                # Our close frame is out and this is its answer: the server closes first (section 7.1.1).
+            if self.pending is None and not self.is_closed:
+                # Our close frame is out already.
                 self._hang_up()
             return
         assert self.owner is not None
-        try:
-            code = parse_close(payload)
-        except FrameError as error:
-            self.owner.violated(self, error)
+        if decoder.error is not None:
+            self.owner.violated(self, decoder.error)
         else:
-            self.owner.said_close(self, code)
+            self.owner.said_close(self, decoder.close_code)
 
     def _control(self, opcode: Opcode, payload: bytes) -> None:
         """Send a control frame between data frames; of those that wait, the latest of each kind stays."""
@@ -425,8 +427,14 @@ class WebSocketLeg(Leg):
         else:
             self._controls[opcode] = control_frame(opcode, payload)
 
+    def _flush(self) -> None:
+        pending = self.pending
+        super()._flush()
+        if self.pending is not pending:
+            # Room in the socket's buffer was made by the client.
+            self._heard = True
+
     def _flushed(self) -> None:
-        self._heard = True
         if self._controls:
             waiting = b"".join(self._controls.values())
             self._controls.clear()
@@ -441,9 +449,9 @@ class WebSocketLeg(Leg):
             self._send(frame)
             if self.pending is not None:
                 return
-        if self._answered:
+        if self._decoder.ended:
             self._hang_up()
 
     def _hang_up(self) -> None:
+        """End the connection: the server goes first (section 7.1.1), and the client's answer is its end."""
         self._channel.shutdown_write()
-        # The client closes when it sees this; its answer is the end of the stream.

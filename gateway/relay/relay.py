@@ -87,22 +87,25 @@ class Relay:
     def end(self, reason: EndReason, detail: str = "", *, code: int | None = None) -> None:
         """End in order; the first reason counts.
 
-        :param code: close code to send instead of the reason's own.
+        :param code: close code to send instead of the reason's own; with ``CLIENT_CLOSED`` always, and
+            ``None`` for an empty close frame.
         """
         if self.how is not None:
             return
         self.how = Ending(reason, detail)
         self._timer = self._clock.callLater(self._close_timeout, self._timed_out)
         self._deadline = self._clock.seconds() + _PATIENCE * self._close_timeout
-        self._ending(self.how)
+        # Called once and let go: a session that its relay refers to would outlive them both as a cycle.
+        ending, self._ending = self._ending, _nothing
+        ending(self.how)
         if self.target is not None:
             self.target.finish()
         if reason.code is None:
             self.client.abort()
         else:
-            # A client that said why it leaves gets its own code back (RFC 6455, section 5.5.1).
-            own = reason is EndReason.CLIENT_CLOSED
-            self.client.finish(code if own else reason.code, "" if own else reason.public)
+            if code is None and reason is not EndReason.CLIENT_CLOSED:
+                code = reason.code
+            self.client.finish(code, reason.public)
         self._check_ended()
 
     def give_up(self) -> None:
@@ -118,10 +121,12 @@ class Relay:
         self.end(EndReason.CLIENT_GONE if leg is self.client else EndReason.TARGET_CLOSED)
 
     def said_close(self, leg: Leg, code: int | None) -> None:
+        # A client that said why it leaves gets its own code back (RFC 6455, section 5.5.1).
         self.end(EndReason.CLIENT_CLOSED, f"code {code}" if code is not None else "no code", code=code)
 
     def violated(self, leg: Leg, error: FrameError) -> None:
-        self.end(_VIOLATIONS.get(error.code, EndReason.PROTOCOL_ERROR), str(error))
+        reason = _VIOLATIONS.get(error.code, EndReason.PROTOCOL_ERROR)
+        self.end(reason, str(error), code=error.code)
 
     def broke(self, leg: Leg, detail: str) -> None:
         if self.how is None:
@@ -141,8 +146,8 @@ class Relay:
             leg.abort()
 
     def progressed(self) -> None:
-        if self._timer is not None and self._clock.seconds() < self._deadline:
-            self._timer.reset(self._close_timeout)
+        if self._timer is not None:
+            self._timer.reset(max(0, min(self._close_timeout, self._deadline - self._clock.seconds())))
 
     def closed(self, leg: Leg) -> None:
         self._check_ended()

@@ -52,6 +52,10 @@ class Registry:
         self._clients[client] += 1
         return Place(self, client)
 
+    def open(self) -> None:
+        """Admit sessions again."""
+        self._closed = False
+
     def close(self) -> None:
         """Admit no more sessions."""
         self._closed = True

@@ -64,7 +64,8 @@ class Sessions:
             session.end(reason)
         if not self.registry.sessions:
             return defer.succeed(None)
-        self._drained = defer.Deferred()
+        if self._drained is None:
+            self._drained = defer.Deferred()
         return self._drained
 
     def abort_all(self) -> None:
@@ -133,6 +134,8 @@ class Session:
                 what = "KubeVirt" if target.path is not None else "TLS"
                 raise DialError(EndReason.TARGET_UNSUPPORTED, f"the ticket asks for a {what} target")
             channel = await shared.dialler.dial(target)
+            self._dialling = None
+            self._join(channel)
         except DialError as error:
             self._dialling = None
             self.relay.end(error.reason, str(error))
@@ -143,9 +146,6 @@ class Session:
             shared.log.failure("Unexpected error while dialling id={id}", id=self.id)
             self._dialling = None
             self.relay.end(EndReason.INTERNAL_ERROR)
-        else:
-            self._dialling = None
-            self._join(channel)
 
     def _join(self, channel: SocketChannel) -> None:
         shared = self._shared

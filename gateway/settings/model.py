@@ -165,7 +165,8 @@ class TargetSettings:
     networks: tuple[str, ...] = _set(
         ("0.0.0.0/0", "::/0"),
         "Networks that may be dialled. Loopback, link-local, unspecified and multicast addresses are denied "
-        "unless a network here lies wholly inside such a range ('127.0.0.1/32').",
+        "unless a network here lies wholly inside such a range ('127.0.0.1/32'). An IPv6 address that stands "
+        "for an IPv4 one (NAT64, 6to4) must be allowed as both.",
     )
     names: tuple[str, ...] = _set(
         (),

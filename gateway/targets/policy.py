@@ -31,7 +31,10 @@ _SPECIAL: Final[tuple[tuple[str, tuple[IPNetwork, ...]], ...]] = (
 )
 """Ranges that never hold a console unless somebody says so (RFC 6890)."""
 
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_EMBEDDING: Final = tuple(
+    ipaddress.IPv6Network(text) for text in ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96")
+)
+"""IPv6 ranges with an IPv4 address in the last 32 bits (RFC 4291, RFC 2765, RFC 6052)."""
 
 
 class Forbidden(Exception):
@@ -49,8 +52,8 @@ class OwnAddress:
         """Whether dialling ``address`` and ``port`` would come back to this listener."""
         if port != self.port:
             return False
-        own = ipaddress.ip_address(self.host)
-        return is_local(address) if own.is_unspecified else _plain(own) == address
+        own = _reached(ipaddress.ip_address(self.host))[0]
+        return is_local(address) if own.is_unspecified else own == address
 
 
 class DestinationPolicy:
@@ -90,7 +93,10 @@ class DestinationPolicy:
         """
         if "%" in address:
             raise Forbidden(f"{address} is bound to an interface")
-        ip = _plain(ipaddress.ip_address(address))
+        for ip in _reached(ipaddress.ip_address(address)):
+            self._check_reached(ip, port)
+
+    def _check_reached(self, ip: IPAddress, port: int) -> None:
         allowing = [network for network in self._networks if ip.version == network.version and ip in network]
         if not allowing:
             raise Forbidden(f"{ip} is in no network of targets.networks")
@@ -102,16 +108,20 @@ class DestinationPolicy:
             raise Forbidden(f"{ip} port {port} is this gateway itself")
 
 
-def _plain(ip: IPAddress) -> IPAddress:
-    """Where packets really go: the IPv4 address inside an IPv6 one (RFC 4291, RFC 6052, RFC 3056)."""
-    if isinstance(ip, ipaddress.IPv6Address):
-        embedded = ip.ipv4_mapped or ip.sixtofour
-        if embedded is None and ip in _NAT64:
-            embedded = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if embedded is None and 1 < int(ip) <= 0xFFFFFFFF:
-            embedded = ipaddress.IPv4Address(int(ip))
-        return embedded or ip
-    return ip
+def _reached(ip: IPAddress) -> tuple[IPAddress, ...]:
+    """Every address that packets to ``ip`` get to, each of which must be allowed.
+
+    A mapped address is never seen on the wire; tunnels (RFC 3056, RFC 4380)
+    and translators lead on to the IPv4 address inside.
+    """
+    if isinstance(ip, ipaddress.IPv4Address):
+        return (ip,)
+    if ip.ipv4_mapped is not None:
+        return (ip.ipv4_mapped,)
+    inside = ip.teredo[1] if ip.teredo is not None else ip.sixtofour
+    if inside is None and int(ip) > 1 and any(ip in network for network in _EMBEDDING):
+        inside = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return (ip,) if inside is None else (ip, inside)
 
 
 def _inside(network: IPNetwork, special: IPNetwork) -> bool:
@@ -129,9 +139,9 @@ def _is_literal(host: str) -> bool:
 def _is_local(ip: IPAddress) -> bool:
     """Whether this host owns ``ip``: only then can a socket be bound to it."""
     family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.bind((str(ip), 0))
-        except OSError:
-            return False
+    except OSError:
+        return False
     return True

@@ -21,9 +21,10 @@ keeps them in place: a genuine M can be read in one way only.
    12 characters and each date 14, so ``data`` has ``len(M) - 40`` in every
    reading.
 2. ``salt`` matches ``[A-Za-z0-9+/]{11}=`` and dates are digits, so none of
-   them has a ``%`` or a ``{``.  ``data`` must begin with one of the two (as
-   ``{`` or its escape ``%7B``).  So ``data`` begins at the first ``%`` or
-   ``{`` of M in every reading; with (1), it is the same text in every reading.
+   them has a ``%`` or a ``{``.  ``data`` must begin with one of the two, as
+   ``{`` or its escape ``%7B`` (:func:`.payload.parse_items` sees to it).  So
+   ``data`` begins at the first ``%`` or ``{`` of M in every reading; with (1),
+   it is the same text in every reading.
 3. The 40 characters around ``data`` are ``salt`` and the dates.  ``data``
    starts at 0, 12, 14, 26, 28 or 40, which says whether ``salt`` is before it
    and how many dates are.  ``salt`` has the only ``=`` there, at its end, so

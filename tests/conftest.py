@@ -1,0 +1,25 @@
+"""What all tests share: peers that may be missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.peers import missing, required
+
+
+@pytest.fixture(autouse=True)
+def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have trial's ``mktemp`` and whatever else is relative end in the test's own directory."""
+    monkeypatch.chdir(tmp_path)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, or in CI fail, a test whose peers are not here."""
+    for mark in item.iter_markers("needs"):
+        lost = missing(mark.args)
+        if lost and required():
+            pytest.fail(f"not found: {lost}", pytrace=False)
+        elif lost:
+            pytest.skip(f"not found: {lost}")

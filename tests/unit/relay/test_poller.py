@@ -1,0 +1,118 @@
+"""The poller: dispatch, registration, and life with a real reactor."""
+
+from __future__ import annotations
+
+import select
+import socket
+from typing import cast
+
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.interfaces import IReactorFDSet
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.net import Poller
+from gateway.net.poller import GONE, PEER_CLOSED, READABLE, WRITABLE
+from tests.unit.relay.wires import Reactor
+
+
+class PollerTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor = Reactor()
+        self.poller = Poller(cast("IReactorFDSet", self.reactor))
+        self.near, self.far = socket.socketpair()
+        self.addCleanup(self.near.close)
+        self.addCleanup(self.far.close)
+        self.events: list[int] = []
+
+    def test_events_reach_their_handler(self) -> None:
+        self.assertEqual([self.poller], self.reactor.readers)
+        self.poller.register(self.near.fileno(), READABLE, self.events.append)
+        self.poller.doRead()
+        self.assertEqual([], self.events)
+        self.far.send(b"x")
+        self.poller.doRead()
+        self.poller.modify(self.near.fileno(), READABLE | WRITABLE)
+        self.poller.doRead()
+        self.poller.modify(self.near.fileno(), 0)
+        self.poller.doRead()
+        self.assertEqual([READABLE, READABLE | WRITABLE], self.events)
+
+    def test_the_peers_end_is_told_when_asked_for_and_its_death_always(self) -> None:
+        self.poller.register(self.near.fileno(), PEER_CLOSED, self.events.append)
+        self.far.shutdown(socket.SHUT_WR)
+        self.poller.doRead()
+        self.assertEqual([PEER_CLOSED], self.events)
+        self.poller.modify(self.near.fileno(), 0)
+        self.poller.doRead()
+        self.assertEqual([PEER_CLOSED], self.events)
+        self.far.close()
+        self.poller.doRead()
+        self.assertTrue(self.events[1] & GONE)
+
+    def test_a_handler_that_fails_does_not_take_the_others_with_it(self) -> None:
+        third, fourth = socket.socketpair()
+        self.addCleanup(third.close)
+        self.addCleanup(fourth.close)
+
+        def fail(events: int) -> None:
+            self.events.append(events)
+            raise ZeroDivisionError
+
+        for sock in (self.near, third):
+            self.poller.register(sock.fileno(), WRITABLE, fail)
+        self.poller.doRead()
+        self.assertEqual([WRITABLE, WRITABLE], self.events)
+        self.assertEqual(2, len(self.flushLoggedErrors(ZeroDivisionError)))
+
+    def test_a_registration_ended_by_an_earlier_handler_is_not_served(self) -> None:
+        def first_come(events: int) -> None:
+            self.events.append(events)
+            self.poller.unregister(self.near.fileno())
+            self.poller.unregister(self.far.fileno())
+
+        self.poller.register(self.near.fileno(), WRITABLE, first_come)
+        self.poller.register(self.far.fileno(), WRITABLE, first_come)
+        self.poller.doRead()
+        self.assertEqual(([WRITABLE], 0), (self.events, len(self.poller)))
+
+    def test_close(self) -> None:
+        self.poller.register(self.near.fileno(), WRITABLE, self.events.append)
+        self.poller.close()
+        self.assertEqual(([], 0, -1), (self.reactor.readers, len(self.poller), self.poller.fileno()))
+
+    def test_more_events_than_one_batch_are_all_served_in_turn(self) -> None:
+        pairs = [socket.socketpair() for _ in range(300)]
+        served: set[int] = set()
+        for near, far in pairs:
+            self.addCleanup(near.close)
+            self.addCleanup(far.close)
+            fd = near.fileno()
+            self.poller.register(fd, WRITABLE, lambda _, fd=fd: served.add(fd))  # type: ignore[misc]
+        self.poller.doRead()
+        self.poller.doRead()
+        self.assertEqual({near.fileno() for near, _ in pairs}, served)
+
+
+class RealReactorTests(SynchronousTestCase):
+    def test_closed_by_one_of_its_own_handlers(self) -> None:
+        """The last session to end at a shutdown closes the poller from within its event."""
+        reactor = EPollReactor()
+        poller = Poller(reactor)
+        near, far = socket.socketpair()
+        self.addCleanup(far.close)
+
+        def last(events: int) -> None:
+            poller.unregister(near.fileno())
+            near.close()
+            poller.close()
+
+        poller.register(near.fileno(), READABLE, last)
+        far.send(b"x")
+        self.assertTrue(select.select([poller], [], [], 1)[0])
+        reactor.doIteration(0.1)
+        self.assertEqual(-1, near.fileno())
+        self.assertEqual([], self.flushLoggedErrors())
+        self.assertNotIn(poller, reactor.getReaders())
+        reactor.removeAll()
+        for reader in list(reactor._internalReaders):
+            reader.connectionLost(None)
