@@ -42,7 +42,8 @@ class RequestHead:
 
     def tokens(self, name: str) -> list[str]:
         """The items of a comma-separated field, trimmed and in lower case."""
-        return [item.strip().lower() for value in self.values(name) for item in value.split(",")]
+        # By name: what else is white space in Latin-1 is none in HTTP (RFC 9110, section 5.6.3).
+        return [item.strip(" \t").lower() for value in self.values(name) for item in value.split(",")]
 
     @property
     def wants_websocket(self) -> bool:

@@ -118,8 +118,9 @@ class _Request(server.Request):
         super().write(data)
 
     def process(self) -> None:
-        tokens = ",".join(self.requestHeaders.getRawHeaders("upgrade", [])).lower().split(",")
-        if "websocket" in [token.strip() for token in tokens]:
+        # In bytes: asked for as text, a value that is not UTF-8 would be an exception.
+        tokens = b",".join(self.requestHeaders.getRawHeaders(b"upgrade", [])).lower().split(b",")
+        if b"websocket" in [token.strip(b" \t") for token in tokens]:
             channel: Any = self.channel
             channel.behind = bytearray()
             channel.site.upgrade(self)

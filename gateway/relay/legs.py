@@ -12,6 +12,7 @@ still delivered, to either side, for as long as the close timeout allows.
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Final, Protocol
 
 from twisted.logger import Logger
@@ -35,6 +36,10 @@ BUFFER_SIZE: Final = 8 * RECORD_SIZE
 
 VISITS: Final = 4
 """How often in a ping interval a leg is asked for signs of life: silence is measured to a quarter of it."""
+
+_FLOOD_READS: Final = 16
+_FLOOD_GAP: Final = 0.0005
+"""So many reads of less than a TLS record in a row, each within so many seconds of the last, are a flood."""
 
 _HEADROOM: Final = 16
 """Space before a payload for the header of whatever frames it."""
@@ -83,6 +88,7 @@ class Leg:
         "_fd",
         "_finishing",
         "_poller",
+        "_resting",
         "_watched",
         "is_closed",
         "owner",
@@ -98,6 +104,7 @@ class Leg:
         self._poller = poller
         self._watched: int | None = None
         self._finishing = False
+        self._resting = False
         self._eof = False
         self.owner: LegOwner | None = None
         self.peer: Leg | None = None
@@ -181,7 +188,7 @@ class Leg:
             self._flush()
         if self.is_closed:
             return
-        if self.reading:
+        if self.reading and not self._resting:
             if events != WRITABLE or self._channel.read_wants_write:
                 self._read()
         elif self.peer is None and not self._finishing:
@@ -251,7 +258,7 @@ class Leg:
         """Tell the poller what this leg waits for."""
         channel = self._channel
         events = 0
-        if self.reading:
+        if self.reading and not self._resting:
             events = WRITABLE if channel.read_wants_write else READABLE
         elif self.peer is None and not self._finishing:
             events = PEER_CLOSED
@@ -291,7 +298,12 @@ class Leg:
 class RawLeg(Leg):
     """A side that speaks its console protocol without framing."""
 
-    __slots__ = ()
+    __slots__ = ("_last_read", "_small_reads")
+
+    def __init__(self, channel: Channel, poller: Poller) -> None:
+        super().__init__(channel, poller)
+        self._small_reads = 0
+        self._last_read = 0.0
 
     def put(self, buffer: memoryview, start: int, end: int) -> None:
         try:
@@ -307,6 +319,10 @@ class RawLeg(Leg):
             self.received += count
             assert self.peer is not None
             self.peer.put(_read_buffer, _HEADROOM, _HEADROOM + count)
+            if count < RECORD_SIZE:
+                self._pace()
+            else:
+                self._small_reads = 0
         elif count == BLOCKED:
             self._watch()
         elif self._finishing:
@@ -318,6 +334,30 @@ class RawLeg(Leg):
                 self._watch()
         else:
             self._reached_end()
+
+    def _pace(self) -> None:
+        """Let a flood of small writes gather, without ever holding up one that comes alone.
+
+        Each read costs a system call, a frame and a TLS record whatever its size.  A server that writes
+        little and often enough to be read many times in a row at the shortest intervals is left alone
+        for a moment; any pause of its own ends that.
+        """
+        now = monotonic()
+        if now - self._last_read > _FLOOD_GAP:
+            self._small_reads = 0
+        self._last_read = now
+        self._small_reads += 1
+        if self._small_reads >= _FLOOD_READS:
+            self._small_reads = 0
+            self._resting = True
+            self._poller.rest(self._rested)
+            if not self.is_closed:
+                self._watch()
+
+    def _rested(self) -> None:
+        self._resting = False
+        if not self.is_closed:
+            self._watch()
 
     def _goodbye(self) -> None:
         self._channel.shutdown_write()

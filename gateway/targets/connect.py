@@ -26,11 +26,10 @@ ATTEMPT_DELAY: Final = 0.25
 Attempt = Callable[[], "defer.Deferred[socket.socket]"]
 
 
-def connect(
-    reactor: IReactorFDSet, family: socket.AddressFamily, address: Any
-) -> defer.Deferred[socket.socket]:
+def connect(reactor: Any, family: socket.AddressFamily, address: Any) -> defer.Deferred[socket.socket]:
     """Connect a stream socket to a numeric address or a path.
 
+    :param reactor: provides ``IReactorFDSet`` and ``IReactorTime``.
     :returns: fires with the connected, non-blocking socket, or fails with ``OSError``; cancelling closes it.
     """
     try:
@@ -69,8 +68,9 @@ def first_of(clock: IReactorTime, attempts: Iterable[Attempt]) -> defer.Deferred
 class _Connecting:
     """A connect under way: the socket becomes writable when it is decided."""
 
-    def __init__(self, reactor: IReactorFDSet, sock: socket.socket) -> None:
-        self._reactor = reactor
+    def __init__(self, reactor: Any, sock: socket.socket) -> None:
+        self._reactor: IReactorFDSet = reactor
+        self._clock: IReactorTime = reactor
         self._sock = sock
         self.done: defer.Deferred[socket.socket] = defer.Deferred(self._cancelled)
         reactor.addWriter(self)
@@ -100,7 +100,9 @@ class _Connecting:
 
     def _cancelled(self, _: object) -> None:
         self._reactor.removeWriter(self)
-        self._sock.close()
+        # Not now: the batch of events that the reactor is serving may hold one for this descriptor, and a
+        # connection accepted meanwhile under the same number would be told of this one's end.
+        self._clock.callLater(0, self._sock.close)
 
 
 class _Race:

@@ -8,12 +8,11 @@ import ssl
 import tempfile
 import time
 import unittest
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from websockets.sync.client import ClientConnection, connect
-
+from tests.support.client import WebSocketClient
 from tests.support.http import Answer, read_answer
 from tests.support.pki import Installation, install
 from tests.support.process import GatewayProcess, write_settings
@@ -74,19 +73,10 @@ class GatewayTestCase(InstallationTestCase):
         cls.addClassCleanup(cls.gateway.stop)
         cls.gateway.ready()
 
-    def open(self, ticket: str, **options: Any) -> ClientConnection:
+    def open(self, ticket: str, *, subprotocols: Sequence[str] = ("binary",)) -> WebSocketClient:
         """A session of an independent WebSocket client, over TLS."""
-        options = {"subprotocols": ["binary"], "compression": None, "max_size": None, **options}
-        connector = connect(
-            f"wss://localhost:{self.gateway.tls_port}/{ticket}",
-            ssl=self.installation.client_context(),
-            proxy=None,
-            # Name and address are in the certificate; the address is where it listens.
-            sock=socket.create_connection(("127.0.0.1", self.gateway.tls_port), 10),
-            **options,
-        )
-        connection: ClientConnection = self.enterContext(connector)
-        return connection
+        uri = f"wss://localhost:{self.gateway.tls_port}/{ticket}"
+        return self.enterContext(WebSocketClient(self.raw(), uri, subprotocols=subprotocols))
 
     def raw(self, *, tls: bool = True) -> socket.socket:
         """A connection for the bytes of the test."""

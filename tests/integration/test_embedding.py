@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
-from websockets.sync.client import connect
-
+from tests.support.client import WebSocketClient
 from tests.support.pki import install
 from tests.support.process import ROOT
 from tests.support.targets import TargetServer, echo
@@ -40,7 +40,9 @@ def test_the_documented_example_runs(tmp_path: Path) -> None:
             request = urllib.request.Request(f"https://localhost:{port}/app/grant", method="POST")
             with urllib.request.urlopen(request, context=trust, timeout=10) as answer:
                 grant = json.load(answer)
-            with connect(f"wss://localhost:{port}/{grant['ticket']}", ssl=trust, compression=None) as console:
+            plain = socket.create_connection(("127.0.0.1", port), 10)
+            sock = trust.wrap_socket(plain, server_hostname="localhost")
+            with WebSocketClient(sock, f"wss://localhost:{port}/{grant['ticket']}") as console:
                 console.send(b"hello")
                 assert console.recv(timeout=10) == b"hello"
                 process.send_signal(signal.SIGTERM)

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from gateway.reasons import EndReason
 from tests.integration.case import InstallationTestCase, Table, eventually
+from tests.support.client import WebSocketClient
 from tests.support.http import read_answer, read_rest, upgrade
 from tests.support.process import ROOT, GatewayProcess
 from tests.support.targets import TargetServer, echo, flood, stall
@@ -57,11 +57,9 @@ class EndTests(ProcessTestCase):
         for number in (signal.SIGTERM, signal.SIGINT):
             gateway = self.start(self.settings_file())
             target = self.target(echo)
-            with connect(
-                f"ws://127.0.0.1:{gateway.plain_port}/{self.installation.ticket(target.port)}",
-                compression=None,
-                proxy=None,
-            ) as connection:
+            uri = f"ws://127.0.0.1:{gateway.plain_port}/{self.installation.ticket(target.port)}"
+            sock = socket.create_connection(("127.0.0.1", gateway.plain_port), 10)
+            with WebSocketClient(sock, uri) as connection:
                 connection.send(b"x")
                 self.assertEqual(connection.recv(timeout=5), b"x")
                 begun = time.monotonic()

@@ -53,9 +53,9 @@ class TargetEndTests(RelayCase):
             self.assertTrue(session.browser.received == BIG)
 
     def test_target_half_closes_and_still_takes_what_is_pending(self) -> None:
-        session = Session(self, tcp=True, small=True)
+        session = Session(self, tcp=True, small_target=True)
         session.console.stalled = True
-        data = BIG[:50_000]
+        data = BIG[:200_000]
         session.browser.message(data)
         self.settle()
         self.assertTrue(session.target.pending)

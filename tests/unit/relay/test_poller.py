@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import select
 import socket
-from typing import cast
 
 from twisted.internet.epollreactor import EPollReactor
-from twisted.internet.interfaces import IReactorFDSet
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.net import Poller
+from gateway.net import poller as poller_module
 from gateway.net.poller import GONE, PEER_CLOSED, READABLE, WRITABLE
 from tests.unit.relay.wires import Reactor
 
@@ -18,7 +18,9 @@ from tests.unit.relay.wires import Reactor
 class PollerTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = Reactor()
-        self.poller = Poller(cast("IReactorFDSet", self.reactor))
+        self.poller = Poller(self.reactor)
+        # Handlers here consume nothing, so each further round would tell them the same again.
+        self.patch(poller_module, "_ROUNDS", 1)
         self.near, self.far = socket.socketpair()
         self.addCleanup(self.near.close)
         self.addCleanup(self.far.close)
@@ -91,6 +93,37 @@ class PollerTests(SynchronousTestCase):
         self.poller.doRead()
         self.poller.doRead()
         self.assertEqual({near.fileno() for near, _ in pairs}, served)
+
+    def test_what_becomes_ready_meanwhile_is_served_in_the_same_turn(self) -> None:
+        self.patch(poller_module, "_ROUNDS", 8)
+
+        def echo(sock: socket.socket, events: int) -> None:
+            self.events.append(events)
+            sock.send(sock.recv(1))
+
+        for sock in (self.near, self.far):
+            self.poller.register(sock.fileno(), READABLE, functools.partial(echo, sock))
+        self.far.send(b"x")
+        self.poller.doRead()
+        self.assertEqual(8, len(self.events), "and no more rounds than that: the reactor has other work")
+
+    def test_all_that_rest_share_a_timer(self) -> None:
+        woken: list[str] = []
+        self.poller.rest(functools.partial(woken.append, "first"))
+        self.poller.rest(functools.partial(woken.append, "second"))
+        self.assertEqual(1, len(self.reactor.getDelayedCalls()))
+        self.reactor.advance(0.0004)
+        self.assertEqual([], woken)
+        self.reactor.advance(0.0002)
+        self.assertEqual(["first", "second"], woken)
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_nobody_is_woken_after_the_end(self) -> None:
+        woken: list[str] = []
+        self.poller.rest(functools.partial(woken.append, "late"))
+        self.poller.close()
+        self.reactor.advance(1)
+        self.assertEqual([], woken)
 
 
 class RealReactorTests(SynchronousTestCase):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
 from gateway.reasons import EndReason
+from gateway.relay import legs as legs_module
 from gateway.relay.frames import MAX_HEADER
 from gateway.relay.legs import BUFFER_SIZE
 from tests.unit.relay.wires import RelayCase, Session
@@ -322,3 +323,63 @@ class RestTests(RelayCase):
         session.console.sock.shutdown(socket.SHUT_RDWR)
         session.wait_for_end()
         self.settle()
+
+
+class PaceTests(RelayCase):
+    """Floods of small writes are gathered; what comes alone never waits."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.now = 100.0
+        self.patch(legs_module, "monotonic", lambda: self.now)
+        self.session = Session(self)
+
+    def write(self, interval: float) -> int:
+        """A small write of the console after ``interval`` seconds; how many bytes the browser got of it."""
+        self.now += interval
+        browser = self.session.browser
+        before = len(browser.received)
+        self.session.console.sock.send(b"update")
+        self.poller.doRead()
+        browser.step()
+        return len(browser.received) - before
+
+    def test_isolated_updates_never_wait(self) -> None:
+        self.assertEqual([6] * 100, [self.write(0.001) for _ in range(100)])
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_a_burst_that_ends_in_time_never_waits(self) -> None:
+        for _ in range(5):
+            self.assertEqual([6] * 15, [self.write(0.0001) for _ in range(15)])
+            self.now += 0.001
+
+    def test_a_flood_is_gathered(self) -> None:
+        self.assertEqual([6] * 16, [self.write(0.0001) for _ in range(16)])
+        self.assertEqual([0] * 10, [self.write(0.0001) for _ in range(10)])
+        self.reactor.advance(0.0005)
+        self.poller.doRead()
+        self.session.browser.step()
+        self.assertEqual(26 * 6, len(self.session.browser.received))
+
+    def test_large_reads_are_no_flood(self) -> None:
+        for _ in range(100):
+            self.session.console.send(bytes(16384))
+            self.pump(lambda: not self.session.console.out)
+            self.turn()
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
+    def test_the_end_of_a_resting_target_is_seen(self) -> None:
+        for _ in range(17):
+            self.write(0.0001)
+        self.session.console.finish_sending()
+        self.session.wait_for_end()
+        self.assertEqual(17 * 6, len(self.session.browser.received))
+        self.session.assert_ended(EndReason.TARGET_CLOSED, 1000)
+
+    def test_a_session_that_ends_while_its_target_rests(self) -> None:
+        for _ in range(17):
+            self.write(0.0001)
+        self.session.relay.end(EndReason.SHUTDOWN)
+        self.session.wait_for_end()
+        self.reactor.advance(1)
+        self.session.assert_ended(EndReason.SHUTDOWN, 1001)

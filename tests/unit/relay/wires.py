@@ -12,10 +12,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 from OpenSSL import SSL
-from twisted.internet.interfaces import IReactorFDSet
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.frames import Frame, Opcode
@@ -33,10 +31,11 @@ PATIENCE = 5.0
 """Seconds of real time after which a test that waits for bytes has failed."""
 
 
-class Reactor:
-    """What a poller needs of a reactor."""
+class Reactor(Clock):
+    """What a poller needs of a reactor; its time is that of resting sockets and no other."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.readers: list[object] = []
 
     def addReader(self, reader: object) -> None:
@@ -163,7 +162,7 @@ class RelayCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = Reactor()
-        self.poller = Poller(cast("IReactorFDSet", self.reactor))
+        self.poller = Poller(self.reactor)
         self.clock = Clock()
         self.ends: list[End] = []
         self.sockets: list[socket.socket] = []
@@ -216,8 +215,9 @@ class RelayCase(SynchronousTestCase):
             self.turn()
 
     def turn(self) -> bool:
-        moved = bool(select.select([self.poller], [], [], 0)[0])
+        moved = bool(select.select([self.poller], [], [], 0)[0] or self.reactor.getDelayedCalls())
         self.poller.doRead()
+        self.reactor.advance(0.001)
         for end in self.ends:
             moved = end.step() or moved
         return moved

@@ -58,6 +58,8 @@ class DialTests(SynchronousTestCase):
         self.assert_over()
 
     def assert_over(self) -> None:
+        # What was given up is closed in the next turn.
+        self.reactor.advance(0)
         self.assertEqual(([], []), (self.reactor.getDelayedCalls(), self.reactor.getWriters()))
 
     # -- names and addresses -----------------------------------------------------
