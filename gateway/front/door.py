@@ -23,7 +23,7 @@ from gateway.front.gate import Gate
 from gateway.front.head import BadHead, RequestHead, parse_head
 from gateway.front.refusals import refuse
 from gateway.front.site import FrontPages, make_site
-from gateway.front.websocket import HandshakeFactory, HandshakeProtocol
+from gateway.front.websocket import HandshakeFactory
 from gateway.net import Channel, SocketChannel, Stream, TlsChannel, tune
 from gateway.reasons import Refusal
 from gateway.settings import FrontSettings
@@ -138,8 +138,7 @@ class Front:
         if refusal is not None:
             refuse(stream, refusal)
             return
-        handshake = HandshakeProtocol(self.gate, self.start, path, _client(stream))
-        handshake.factory = self.handshakes
+        handshake = self.handshakes.make(self.gate, self.start, path, _client(stream))
         # Autobahn ends a line at this byte too (NEL in Latin-1), so that a value could pose as a field.
         lines, end, early = data.partition(_HEAD_END)
         _switch(stream, handshake, lines.replace(b"\x85", b"?") + end + early)

@@ -6,11 +6,26 @@ the behaviour it relies on.
 
 from __future__ import annotations
 
-from autobahn.twisted.websocket import WebSocketServerProtocol
+from typing import Any
+
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 
 from gateway.net import Channel, Stream
 
-__all__ = ["hand_over"]
+__all__ = ["hand_over", "shared_options"]
+
+
+def shared_options(factory: WebSocketServerFactory) -> dict[str, Any]:
+    """Class attributes that spare a protocol of ``factory`` the copying of its options.
+
+    Autobahn copies every option to each new protocol and formats the list for
+    a debug line that is made whether or not anybody logs it: a seventh of what
+    a connection costs.  A class that has the options itself has none to copy.
+    """
+    options = {name: getattr(factory, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}
+    # A plain function would become a method of the class.
+    shared = {name: staticmethod(value) if callable(value) else value for name, value in options.items()}
+    return {**shared, "CONFIG_ATTRS": ()}
 
 
 def hand_over(protocol: WebSocketServerProtocol) -> tuple[Channel, bytes, bytes]:

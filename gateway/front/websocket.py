@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gateway.front.gate import Admission, Gate, Refused
-from gateway.front.handover import hand_over
+from gateway.front.handover import hand_over, shared_options
 from gateway.front.refusals import refusal_answer
 from gateway.net import Channel, Stream
 from gateway.reasons import Refusal
@@ -158,3 +158,10 @@ class HandshakeFactory(WebSocketServerFactory):
             trustXForwardedFor=0,
             webStatus=False,
         )
+        self._made = type("SharedHandshakeProtocol", (HandshakeProtocol,), shared_options(self))
+
+    def make(self, gate: Gate, start: Callable[..., object], path: str, client: str) -> HandshakeProtocol:
+        """A protocol for one opening handshake; see :class:`HandshakeProtocol`."""
+        protocol: HandshakeProtocol = self._made(gate, start, path, client)
+        protocol.factory = self
+        return protocol

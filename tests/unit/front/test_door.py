@@ -232,6 +232,17 @@ class PageConnectionTests(FrontTestCase):
         self.assertEqual(self.started, [])
         self.assert_empty()
 
+    def test_upgrade_fields_that_are_no_text(self) -> None:
+        """Bytes that are no UTF-8, or white space in Latin-1 only, ask for no upgrade and break nothing."""
+        for value in (b"\xff", b"\x85websocket", b"\xa0websocket", b"h2c\xa0, websocket\xa0"):
+            request = PAGE.replace(b"\r\n\r\n", b"\r\nUpgrade: " + value + b"\r\n\r\n")
+            for before in (b"", PAGE):
+                answer = self.ask(before + request)
+                self.assertEqual(answer.count(b"HTTP/1.1 200 "), answer.count(b"HTTP/1.1 "), value)
+                self.assertEqual(answer.count(b"HTTP/1.1 "), (before + request).count(b"GET "), value)
+        self.assertEqual((self.started, self.flushLoggedErrors()), ([], []))
+        self.assert_empty()
+
     def test_slow_second_head(self) -> None:
         """A byte now and then gains no time."""
         client = self.connect()

@@ -149,6 +149,8 @@ class ShapeTests(SynchronousTestCase):
             ([b"Upgrade: h2c, websocket"], True),
             ([b"Upgrade: h2c", b"Upgrade: websocket"], True),
             ([b"Upgrade: websockets"], False),
+            ([b"Upgrade: \x85websocket"], False),
+            ([b"Upgrade: h2c,\xa0websocket"], False),
             ([b"Upgrade:"], False),
             ([b"X-Upgrade: websocket"], False),
             ([], False),

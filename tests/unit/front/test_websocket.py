@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 from unittest.mock import patch
 
+from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.internet import defer
 from twisted.logger import formatEvent
 
@@ -448,6 +449,17 @@ class HandOverTests(FrontTestCase):
             self.started.pop().place.give_back()
             self.assertIsNone(protocols.pop()(), "Autobahn's protocol")
             self.assertIsNone(stream(), "our stream")
+
+    def test_options_are_shared_and_complete(self) -> None:
+        """Autobahn finds each option on the class, and has none to copy to the protocol."""
+        factory = self.front.handshakes
+        protocol = factory.make(self.front.gate, self.front.start, GOOD, "client")
+        names = WebSocketServerProtocol.CONFIG_ATTRS
+        self.assertIn("perMessageCompressionAccept", names)
+        for name in names:
+            self.assertNotIn(name, vars(protocol))
+            self.assertEqual(getattr(protocol, name), getattr(factory, name), name)
+        self.assertEqual(len(protocol.CONFIG_ATTRS), 0)
 
     def test_refused_protocol_leaves_no_connection(self) -> None:
         for request in (upgrade("/" + BAD), upgrade("/" + GOOD, {"Host": None})):
