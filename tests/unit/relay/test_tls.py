@@ -286,3 +286,17 @@ class LibsslClient:
             error = self._lib.SSL_get_error(self._ssl, result)
             assert error in (2, 3), f"SSL error {error}"
         return int(result)
+
+
+class CorkTests(RelayCase):
+    """Several records go out together, and nothing stays behind for it."""
+
+    def test_the_last_record_leaves_at_once(self) -> None:
+        channel, browser = self.browser_wire(tls=True)
+        payload = random.Random(0).randbytes(60_000)
+        self.assertEqual(len(payload), channel.send(memoryview(payload)))
+        cork = self.sockets[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK)
+        self.assertEqual(0, cork, "a corked socket holds back its last segment")
+        browser.took = browser.received.extend  # type: ignore[method-assign, assignment]
+        self.pump(lambda: len(browser.received) == len(payload))
+        self.assertEqual(payload, bytes(browser.received))
