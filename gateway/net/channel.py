@@ -11,8 +11,10 @@ under TLS either direction may have to wait for the other (RFC 8446, section
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import socket
 import struct
+import termios
 from typing import Final, Protocol
 
 from OpenSSL import SSL
@@ -26,6 +28,7 @@ RECORD_SIZE: Final = 16384
 """Largest plaintext of one TLS record (RFC 8446, section 5.1), in bytes."""
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+_INT: Final = struct.Struct("i")
 
 
 class ChannelError(ConnectionError):
@@ -59,6 +62,9 @@ class Channel(Protocol):
         After a short count the next call must begin with exactly the bytes
         that were left.
         """
+
+    def queued(self) -> int:
+        """Bytes that were sent and not yet taken by the other side's kernel, framing of TLS included."""
 
     def shutdown_write(self) -> None:
         """Say that nothing more will be sent (close_notify and FIN)."""
@@ -98,6 +104,9 @@ class SocketChannel:
             return self._sock.send(view)
         except (BlockingIOError, InterruptedError):
             return BLOCKED
+
+    def queued(self) -> int:
+        return _queued(self._sock)
 
     def shutdown_write(self) -> None:
         with contextlib.suppress(OSError):
@@ -206,6 +215,9 @@ class TlsChannel:
             return 0
         raise _tls_error(self._end) from None
 
+    def queued(self) -> int:
+        return _queued(self._sock)
+
     def shutdown_write(self) -> None:
         # A close_notify that does not fit into the socket's buffer now is not worth waiting for.
         with contextlib.suppress(SSL.Error):
@@ -218,6 +230,12 @@ class TlsChannel:
 
     def abort(self) -> None:
         _abort(self._sock)
+
+
+def _queued(sock: socket.socket) -> int:
+    # SIOCOUTQ of tcp(7), by the name that it shares its number with.
+    (size,) = _INT.unpack(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(_INT.size)))
+    return int(size)
 
 
 def _abort(sock: socket.socket) -> None:

@@ -368,7 +368,7 @@ class RawLeg(Leg):
 class WebSocketLeg(Leg):
     """The server's side of a WebSocket connection whose opening handshake is done."""
 
-    __slots__ = ("_close_frame", "_controls", "_decoder", "_early", "_heard", "_silence")
+    __slots__ = ("_close_frame", "_controls", "_decoder", "_early", "_heard", "_queued", "_silence")
 
     def __init__(
         self, channel: Channel, poller: Poller, *, max_message: int, unsent: bytes = b"", early: bytes = b""
@@ -384,6 +384,7 @@ class WebSocketLeg(Leg):
         self._controls: dict[Opcode, bytes] = {}
         self._close_frame = b""
         self._heard = True
+        self._queued = 0
         self._silence = 0
         self.pending = unsent or None
 
@@ -397,7 +398,11 @@ class WebSocketLeg(Leg):
 
     def heartbeat(self) -> bool:
         """Called :data:`VISITS` times per ping interval: false when the client is to be given up."""
-        if self._heard or not self.reading:
+        if self.is_closed:
+            return True
+        # A send buffer is writable again only when much of it is free: until then, bytes that leave it tell.
+        before, self._queued = self._queued, self._channel.queued()
+        if self._heard or self._queued < before or not self.reading:
             # While the target is the slow one, nothing is read and silence means nothing.
             self._heard = False
             self._silence = 0
