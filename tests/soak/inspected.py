@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 from collections import Counter
 from typing import Any, Final
 
@@ -58,6 +59,7 @@ def install(reactor: Any) -> None:
             timers=len(reactor.getDelayedCalls()),
             readers=len(reactor.getReaders()),
             writers=len(reactor.getWriters()),
+            blocks=sys.getallocatedblocks(),
             places=sum(registry._taken + len(registry._clients) for registry in registries),
             # A field for each, because a long one would be cut.
             **{FREED + name: count for name, count in (early - late).items()},

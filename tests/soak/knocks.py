@@ -15,10 +15,12 @@ from tests.soak.behaviours import Behaviour, Client
 from tests.soak.console import PATIENCE, Console, Stopped, abort
 from tests.support.http import read_answer, read_rest, upgrade
 
-__all__ = ["KNOCKS", "PER_CLIENT", "TIME_LIMIT"]
+__all__ = ["KNOCKS", "PER_CLIENT", "PING_INTERVAL", "TIME_LIMIT"]
 
 PER_CLIENT: Final = 24
 """``limits.sessions_per_client`` of the gateway."""
+PING_INTERVAL: Final = 3.0
+"""``relay.ping_interval`` of the gateway, in seconds."""
 TIME_LIMIT: Final = 3.0
 """``front.head_timeout`` and ``front.handshake_timeout`` of the gateway, in seconds."""
 
@@ -140,13 +142,17 @@ def crowd(client: Client) -> None:
     number = next(_crowds)
     address = f"127.{64 + number // 62500 % 64}.{number // 250 % 250}.{number % 250 + 1}"
     door = attrs.evolve(client.door, address=address)
+    requests = [client.request(client.ticket("stall")) for _ in range(PER_CLIENT + 2)]
     statuses = []
+    begun = time.monotonic()
     with contextlib.ExitStack() as stack:
-        for _ in range(PER_CLIENT + 2):
+        for request in requests:
             sock: socket.socket = stack.enter_context(door.enter(tls=False))
-            sock.sendall(client.request(client.ticket("stall")))
+            sock.sendall(request)
             statuses.append(read_answer(sock)[0].status)
-    assert statuses == [101] * PER_CLIENT + [429] * 2, statuses
+    # None of them answers a ping: on a machine that is very busy the first are cut off before the last comes.
+    if time.monotonic() - begun < PING_INTERVAL:
+        assert statuses == [101] * PER_CLIENT + [429] * 2, statuses
 
 
 def _page(path: str) -> bytes:

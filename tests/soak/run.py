@@ -14,7 +14,7 @@ import attrs
 
 from tests.soak.behaviours import MAX_MESSAGE
 from tests.soak.inspected import ALIVE, FREED
-from tests.soak.knocks import PER_CLIENT, TIME_LIMIT
+from tests.soak.knocks import PER_CLIENT, PING_INTERVAL, TIME_LIMIT
 from tests.soak.ledger import Ledger
 from tests.soak.load import Load
 from tests.soak.targets import UNIX_HOST, UNIX_PORT, Stage
@@ -26,6 +26,8 @@ __all__ = ["Plan", "Reading", "Report", "compare", "soak"]
 _MIB: Final = 1 << 20
 _SETTLE: Final = 45.0
 """Seconds in which a gateway without clients must be idle: longer than its longest limit."""
+_MAX_BLOCKS: Final = 2000
+"""Pieces of memory that caches of the language may gain; a session that left one would leave thousands."""
 _IDLE_CPU: Final = 0.05
 """Share of one processor that an idle gateway may use."""
 
@@ -62,6 +64,8 @@ class Reading:
     timers: int
     readers: int
     writers: int
+    blocks: int
+    """Pieces of memory that Python objects have, of any type."""
     places: int
     """Sessions and clients that count against the limits."""
     objects: dict[str, int]
@@ -116,7 +120,7 @@ def _settings(installation: Installation, stage: Stage, log: Path) -> Path:
     tables = installation.settings()
     sockets = {f"{UNIX_HOST}:{UNIX_PORT}": str(stage.unix_path)}
     tables["targets"] |= {"connect_timeout": 2.0, "sockets": sockets}
-    tables["relay"] |= {"ping_interval": 3.0, "max_message": MAX_MESSAGE}
+    tables["relay"] |= {"ping_interval": PING_INTERVAL, "max_message": MAX_MESSAGE}
     return write_settings(
         installation.directory / "soak.toml",
         {
@@ -198,7 +202,7 @@ class _Run:
             time.sleep(0.5)
         self.say(
             f"after the {name}: anonymous {reading.memory:.1f} MiB, {reading.descriptors} descriptors, "
-            f"{reading.timers} timers, {sum(reading.objects.values())} objects"
+            f"{reading.timers} timers, {sum(reading.objects.values())} objects, {reading.blocks} blocks"
         )
         return reading
 
@@ -212,6 +216,7 @@ class _Run:
             timers=census["timers"],
             readers=census["readers"],
             writers=census["writers"],
+            blocks=census["blocks"],
             places=census["places"],
             objects={name.removeprefix(ALIVE): n for name, n in census.items() if name.startswith(ALIVE)},
             garbage={name.removeprefix(FREED): n for name, n in census.items() if name.startswith(FREED)},
@@ -235,6 +240,8 @@ def compare(before: Reading, after: Reading, growth: float) -> list[str]:
         was, now = before.objects.get(name, 0), after.objects.get(name, 0)
         if was != now:
             found.append(f"objects of {name}: {was} before, {now} after")
+    if after.blocks - before.blocks > _MAX_BLOCKS:
+        found.append(f"blocks of memory: {before.blocks} before, {after.blocks} after")
     if after.memory - before.memory > growth:
         found.append(
             f"anonymous memory: {before.memory:.1f} MiB before, {after.memory:.1f} MiB after; "

@@ -29,6 +29,7 @@ READING = Reading(
     timers=2,
     readers=5,
     writers=0,
+    blocks=250_000,
     places=0,
     objects={"gateway.net.poller.Poller": 1},
     garbage={},
@@ -37,7 +38,7 @@ READING = Reading(
 
 
 def test_no_differences() -> None:
-    assert compare(READING, attrs.evolve(READING, memory=47.9, garbage={"x": 1}), 8) == []
+    assert compare(READING, attrs.evolve(READING, memory=47.9, blocks=252_000, garbage={"x": 1}), 8) == []
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,7 @@ def test_no_differences() -> None:
         ({"targets": 1}, "targets: 0 before, 1 after"),
         ({"objects": {**READING.objects, "Leg": 1}}, "objects of Leg: 0 before, 1 after"),
         ({"objects": {}}, "objects of gateway.net.poller.Poller: 1 before, 0 after"),
+        ({"blocks": 252_001}, "blocks of memory: 250000 before, 252001 after"),
         ({"memory": 48.1}, "anonymous memory: 40.0 MiB before, 48.1 MiB after"),
     ],
 )
