@@ -58,7 +58,7 @@ SEEDS = tuple(b"\x00\x00" + sample for sample in _SAMPLES) + tuple(
 
 
 def fuzz(data: bytes) -> None:
-    """Send what ``data`` is or makes of a good request, in one piece and cut.
+    """Send what ``data`` is or makes of a good request: in one piece, cut, and leaving behind it.
 
     :raises AssertionError: when a promise is not kept; whatever else is raised is a defect as well.
     """
@@ -71,6 +71,7 @@ def fuzz(data: bytes) -> None:
     whole = _Client().say([wire] if wire else [])
     # Pages are answered one by one, and a broken request can end the connection before the next is asked.
     assert _Client().say(cut)[:1] == whole[:1], "the answer depends on the cut"
+    _Client().say(cut, leave=True)
 
 
 class _Client:
@@ -84,8 +85,11 @@ class _Client:
         gate = Gate(settings, _decode, self._registry)
         self._front = Front(self._reactor, settings, gate, self._start, max_handshakes=8, context=None)
 
-    def say(self, pieces: list[bytes]) -> list[int]:
-        """Send the pieces, wait until nothing is left of the client; returns the statuses of the answers."""
+    def say(self, pieces: list[bytes], *, leave: bool = False) -> list[int]:
+        """Send the pieces, wait until nothing is left of the client; returns the statuses of the answers.
+
+        :param leave: close the connection behind the last piece.
+        """
         mine, theirs = socket.socketpair()
         with mine, theirs, _no_errors():
             mine.setblocking(False)
@@ -96,11 +100,14 @@ class _Client:
                 with contextlib.suppress(BrokenPipeError):
                     mine.sendall(piece)
                 answer += self._turn(mine)
+            if leave:
+                mine.close()
+                self._turn(None)
             for _ in range(_PATIENCE):
                 if not self._front._streams:
                     break
                 self._reactor.advance(1)
-                answer += self._turn(mine)
+                answer += self._turn(None if leave else mine)
             self._check()
             self._front.end()
             assert self._reactor.getDelayedCalls() == [], "a timer is left"
@@ -122,13 +129,14 @@ class _Client:
         assert 500 not in statuses, "a page broke"
         return statuses
 
-    def _turn(self, mine: socket.socket) -> bytes:
+    def _turn(self, mine: socket.socket | None) -> bytes:
         answer = b""
         for _ in range(4):
             self._reactor.serve()
             self._reactor.advance(0)
-            with contextlib.suppress(BlockingIOError, ConnectionError):
-                answer += mine.recv(1 << 20)
+            if mine is not None:
+                with contextlib.suppress(BlockingIOError, ConnectionError):
+                    answer += mine.recv(1 << 20)
         return answer
 
     def _start(self, grant: Grant, place: Place, channel: Channel, *, unsent: bytes, early: bytes) -> object:

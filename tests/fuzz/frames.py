@@ -21,8 +21,19 @@ from tests.fuzz.source import Source
 
 __all__ = ["SEEDS", "fuzz"]
 
-_LIMITS = (0, 125, 1000, 70_000, 1 << 24)
-_FIRST = (0x82, 0x02, 0x00, 0x80, 0x89, 0x8A, 0x88, 0x81, 0xC2, 0x83)
+_LIMITS = (1 << 24, 70_000, 1000, 125, 0)
+_WRONG = (0x81, 0x01, 0xC2, 0x83, 0x09, 0x08, 0x80, 0x00, 0x82, 0x8B)
+"""First bytes that are wrong, always or at the wrong time."""
+_CLOSES = (
+    b"",
+    b"\x03",
+    b"\x03\xe8",
+    b"\x03\xe8bye",
+    b"\x03\xed",
+    b"\x03\xe8\xff",
+    b"\x0f\xa0\xc3\xa4",
+    b"\x03\xe8\xc3",
+)
 _SIZES = (0, 1, 3, 4, 5, 124, 125, 126, 127, 999, 1000, 1001, 65535, 65536, 70_000, 70_001)
 _MAX_WIRE = 200_000
 _MAX_KEPT = 125 + 13 + 4
@@ -30,9 +41,9 @@ _GUARD = b"#" * 16
 _ONLY_OURS = ("shortest", "most significant")
 
 SEEDS = (
-    b"\x02\x00" + b"\x82\x85abcd" + b"hello" + b"\x89\x80wxyz" + b"\x88\x82abcd" + b"\x62\x8a",
-    b"\x04\x01" + bytes(range(64)),
-    b"\x01\x00" + b"\x02\x81aaaax" + b"\x80\xfe\x00\x7ebbbb" + bytes(126),
+    b"\x00\x00" + b"\x82\x85abcd" + b"hello" + b"\x89\x80wxyz" + b"\x88\x82abcd" + b"\x62\x8a",
+    b"\x00\x01" + bytes(range(64)),
+    b"\x02\x00" + b"\x02\x81aaaax" + b"\x80\xfe\x00\x7ebbbb" + bytes(126),
 )
 
 
@@ -71,24 +82,44 @@ def fuzz(data: bytes) -> None:
 def _written(source: Source) -> bytes:
     """Frames as ``source`` says: good ones mostly, so that one reaches far into the decoder."""
     wire = b""
+    inside = False
     while not source.empty and len(wire) < _MAX_WIRE // 2:
-        first = source.byte() if source.byte() > 250 else source.pick(_FIRST)
         flags = source.byte()
-        size = source.pick(_SIZES) if flags & 1 else source.byte() & 0x7F
+        first, payload = _frame(source, source.byte() % 16, inside)
+        if first & 0x08 == 0:
+            inside = first < 0x80
+        size = len(payload)
         form = 0 if size < 126 else 1 if size < 65536 else 2
-        if flags > 247:
+        if flags > 250:
             # Not the shortest form.
             form = min(2, form + 1)
-        mask = 0 if flags & 0x7E == 0x7E else 0x80
-        header = bytes((first, mask | (size, 126, 127)[form]))
-        header += size.to_bytes((2, 8)[form - 1], "big") if form else b""
-        payload = (source.take(size) if flags & 2 else b"").ljust(size, b"p")
+        mask = 0 if flags & 0x7C == 0x7C else 0x80
+        wire += bytes((first, mask | (size, 126, 127)[form]))
+        wire += size.to_bytes((2, 8)[form - 1], "big") if form else b""
         if mask:
             key = source.take(4).ljust(4, b"k")
-            header += key
+            wire += key
             payload = unmask_slowly(payload, key)
-        wire += header + payload
+        wire += payload
     return wire
+
+
+def _frame(source: Source, kind: int, inside: bool) -> tuple[int, bytes]:
+    """First byte and payload of a frame.
+
+    :param inside: a fragmented message has begun.
+    """
+    if kind < 10:
+        first = (0x00 if inside else 0x02) | (0x80 if kind & 1 else 0)
+        size = source.pick(_SIZES) if kind < 6 else source.byte()
+        return first, source.take(min(size, 100)).ljust(size, b"p")
+    if kind < 13:
+        return (0x89, 0x8A, 0x89)[kind - 10], source.take(source.byte() % 126)
+    if kind == 13:
+        return 0x88, source.pick(_CLOSES) or source.take(source.byte() % 126)
+    first = source.pick(_WRONG) if kind == 14 else source.byte()
+    size = source.byte()
+    return first, source.take(size).ljust(size, b"p")
 
 
 def _cut(wire: bytes, places: list[int]) -> Iterable[bytes]:
