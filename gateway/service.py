@@ -20,7 +20,17 @@ from twisted.web.resource import IResource
 
 from gateway import __version__
 from gateway.front import Front, Gate
-from gateway.net import Acceptor, Listener, Poller, load_identity, notify, open_listener, server_context
+from gateway.net import (
+    Acceptor,
+    ConsoleReactor,
+    Listener,
+    PolledReactor,
+    Poller,
+    load_identity,
+    notify,
+    open_listener,
+    server_context,
+)
 from gateway.reasons import EndReason
 from gateway.relay import NATIVE
 from gateway.sessions import Registry, Sessions
@@ -158,13 +168,14 @@ class GatewayService(Service):
         super().startService()
         settings, reactor = self.settings, self._reactor
         policy = DestinationPolicy(settings.targets, self._own_addresses())
-        dialler = Dialler(reactor, policy, settings.targets.sockets, settings.targets.connect_timeout)
         self.registry.open()
-        self._poller = Poller(reactor)
+        self._poller = self._make_poller()
+        polled = PolledReactor(reactor, self._poller)
+        dialler = Dialler(polled, policy, settings.targets.sockets, settings.targets.connect_timeout)
         self._sessions = Sessions(reactor, self._poller, dialler, self.registry, settings.relay)
         self._sessions.heartbeat.start()
         self._front = front = Front(
-            reactor,
+            polled,
             settings.front,
             Gate(settings.front, self._decode, self.registry),
             self._sessions.start,
@@ -175,7 +186,7 @@ class GatewayService(Service):
             front.add_pages(name, resource)
         front.begin()
         for listener in self.listeners:
-            self._acceptors.append(Acceptor(reactor, listener, partial(front.accept, tls=listener.tls)))
+            self._acceptors.append(Acceptor(polled, listener, partial(front.accept, tls=listener.tls)))
         if not NATIVE:
             self.log.warn(
                 "no native unmasking routine could be loaded: uploads are slow; "
@@ -212,9 +223,17 @@ class GatewayService(Service):
             await drained
             if cut.active():
                 cut.cancel()
-        if self._poller is not None:
+        if self._poller is not None and not isinstance(self._reactor, ConsoleReactor):
             self._poller.close()
         self._front = self._sessions = self._poller = None
+
+    def _make_poller(self) -> Poller:
+        reactor = self._reactor
+        if isinstance(reactor, ConsoleReactor):
+            return reactor.poller
+        poller = Poller(reactor)
+        poller.attach(reactor)
+        return poller
 
     def _current_context(self) -> Any:
         return self._context

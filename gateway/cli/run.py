@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from gateway.logs import start_logging
-from gateway.net import BindError
+from gateway.net import BindError, install_reactor
 from gateway.service import make_service
 from gateway.settings import SettingsError, load_settings
 from gateway.tap import DEFAULT_CONFIG
@@ -30,7 +30,8 @@ def run(config: Path) -> None:
     It ends on SIGTERM or SIGINT, after telling every session. A wrong setting, an unusable file or a
     port that cannot be bound ends it at once with one line for each.
     """
-    # The reactor installs itself on import, which the other commands have no use for.
+    # Here and not at the top: the other commands have no use for a reactor.
+    install_reactor()
     from twisted.internet import reactor
 
     try:

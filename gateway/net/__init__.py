@@ -5,7 +5,10 @@ from __future__ import annotations
 from gateway.net.channel import BLOCKED, RECORD_SIZE, Channel, ChannelError, SocketChannel, TlsChannel, tune
 from gateway.net.listen import Acceptor, BindError, Listener, address_text, open_listener
 from gateway.net.notify import notify
+from gateway.net.polled import PolledReactor
 from gateway.net.poller import Poller
+from gateway.net.reactor import ConsoleReactor
+from gateway.net.reactor import install as install_reactor
 from gateway.net.stream import Stream
 from gateway.net.tls import ServerIdentity, load_identity, server_context
 
@@ -16,13 +19,16 @@ __all__ = [
     "BindError",
     "Channel",
     "ChannelError",
+    "ConsoleReactor",
     "Listener",
+    "PolledReactor",
     "Poller",
     "ServerIdentity",
     "SocketChannel",
     "Stream",
     "TlsChannel",
     "address_text",
+    "install_reactor",
     "load_identity",
     "notify",
     "open_listener",

@@ -156,7 +156,7 @@ class TlsChannel:
         room = len(view)
         while room - filled >= RECORD_SIZE:
             try:
-                count = recv_into(view[filled:], RECORD_SIZE)
+                count = recv_into(view[filled:] if filled else view, RECORD_SIZE)
             except SSL.WantReadError:
                 self.read_wants_write = False
                 return filled or BLOCKED
@@ -173,23 +173,18 @@ class TlsChannel:
         return filled
 
     def send(self, view: memoryview | bytes) -> int:
-        if len(view) <= RECORD_SIZE or not self._corks:
-            return self._send_records(view)
-        # Records are written one by one: together they fill segments, and the other side wakes up less often.
-        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
-        try:
-            return self._send_records(memoryview(view))
-        finally:
-            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
-
-    def _send_records(self, view: memoryview | bytes) -> int:
-        send = self._tls.send
-        sent = 0
         size = len(view)
+        # Records are written one by one: together they fill segments, and the other side wakes up less often.
+        cork = size > RECORD_SIZE and self._corks
+        if cork:
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+            view = memoryview(view)
+        sent = 0
         try:
+            # Partial writes are on: each call writes one record at the most.
+            sent = self._tls.send(view)
             while sent < size:
-                # Partial writes are on: each call writes one record at the most.
-                sent += send(view[sent:] if sent else view)
+                sent += self._tls.send(view[sent:])
         except SSL.WantWriteError:
             self.write_wants_read = False
             return sent or BLOCKED
@@ -198,6 +193,9 @@ class TlsChannel:
             return sent or BLOCKED
         except SSL.Error as error:
             raise _tls_error(error) from None
+        finally:
+            if cork:
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
         self.write_wants_read = False
         return sent
 

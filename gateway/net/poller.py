@@ -1,8 +1,10 @@
-"""One epoll set for all relay sockets, seen by the reactor as one readable descriptor.
+"""One epoll set for all sockets of the gateway.
 
-The reactor serves accepts, handshakes and timers; established sessions are
-dispatched from here without the reactor's per-event bookkeeping.  It works on
-any reactor that provides ``IReactorFDSet``.
+Events are dispatched from here to one callable per descriptor, without a
+reactor's bookkeeping for each of them.  A
+:class:`~gateway.net.reactor.ConsoleReactor` waits in a poller; to any other
+reactor that provides ``IReactorFDSet`` a poller is one readable descriptor,
+once it is attached.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ _BATCH: Final = 256
 """Events taken from the kernel at once."""
 
 _ROUNDS: Final = 8
-"""Times the set is asked again in one turn of the reactor, which costs far more than asking; few enough
-that accepts and timers are not starved."""
+"""Times the set is asked again in one turn of a reactor that it is attached to: a turn costs far more than
+asking.  Few enough that others are not starved."""
 
 _REST: Final = 0.0005
 """Seconds that a flooding socket is left alone; a reactor that counts milliseconds makes one of it."""
@@ -42,14 +44,18 @@ class Poller:
 
     log = Logger()
 
-    def __init__(self, reactor: Any) -> None:
-        """:param reactor: provides ``IReactorFDSet`` and ``IReactorTime``."""
-        self._reactor: IReactorFDSet = reactor
-        self._clock: IReactorTime = reactor
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._attached: IReactorFDSet | None = None
         self._resting: list[Callable[[], None]] = []
         self._timer: Any = None
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
+        self._forgotten: set[int] = set()
+
+    def attach(self, reactor: IReactorFDSet) -> None:
+        """Be served by a reactor that knows nothing of pollers."""
+        self._attached = reactor
         reactor.addReader(self)
 
     def register(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
@@ -64,6 +70,7 @@ class Poller:
     def unregister(self, fd: int) -> None:
         """Forget ``fd``; must come before it is closed."""
         del self._handlers[fd]
+        self._forgotten.add(fd)
         self._epoll.unregister(fd)
 
     def rest(self, wake: Callable[[], None]) -> None:
@@ -80,30 +87,38 @@ class Poller:
         if self._resting:
             self._resting.clear()
             self._timer.cancel()
-        self._reactor.removeReader(self)
+        if self._attached is not None:
+            self._attached.removeReader(self)
         self._handlers.clear()
         self._epoll.close()
 
-    def doRead(self) -> None:
-        """Serve the events that are ready now."""
+    def serve(self, timeout: float | None) -> bool:
+        """Serve the events that are ready, after waiting for one if there is none.
+
+        :param timeout: seconds to wait; ``None`` for as long as it takes.
+        :returns: whether there was one.
+        """
+        self._forgotten.clear()
+        ready = self._epoll.poll(timeout, _BATCH)
         handlers = self._handlers
-        epoll = self._epoll
+        for fd, events in ready:
+            # A handler served earlier in this batch may have ended this one, and the number may by now be
+            # another's.
+            handler = handlers.get(fd)
+            if handler is not None and fd not in self._forgotten:
+                try:
+                    handler(events)
+                except Exception:
+                    # A defect in one session must not take the others' events with it.
+                    self.log.failure("Unexpected error in an event")
+        return bool(ready)
+
+    def doRead(self) -> None:
+        """Serve what is ready, for a reactor that this is attached to."""
         for _ in range(_ROUNDS):
             # The last session of a service that stops closes the set from its own event.
-            if epoll.closed:
+            if self._epoll.closed or not self.serve(0):
                 return
-            ready = epoll.poll(0, _BATCH)
-            if not ready:
-                return
-            for fd, events in ready:
-                # A handler served earlier in this batch may have closed this one.
-                handler = handlers.get(fd)
-                if handler is not None:
-                    try:
-                        handler(events)
-                    except Exception:
-                        # A defect in one session must not take the others' events with it.
-                        self.log.failure("Unexpected error in a relay event")
 
     def fileno(self) -> int:
         return -1 if self._epoll.closed else self._epoll.fileno()

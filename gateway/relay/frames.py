@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Callable
 from typing import Final
 
+from gateway.relay.masking import Unmask
 from gateway.relay.masking import unmask as native_unmask
 
 __all__ = [
@@ -29,6 +29,8 @@ __all__ = [
 MAX_HEADER: Final = 10
 """Longest header of an unmasked frame, in bytes."""
 
+_WINDOW: Final = 4096
+"""Bytes looked at together for frame headers."""
 _MAX_CONTROL: Final = 125
 _MASKED: Final = 0x80
 _WHOLE_BINARY: Final = 0x82
@@ -58,9 +60,9 @@ class FrameError(Exception):
 class FrameDecoder:
     """Decode the byte stream of a client: binary messages and control frames, all masked.
 
-    Feed it any cut of the stream.  Payload goes to the buffer that the caller
-    gives; :attr:`ping` holds what a pong is owed for.  A close frame or a
-    violation sets :attr:`ended`, and the rest is ignored.
+    Feed it any cut of the stream, and it returns payload; :attr:`ping` holds
+    what a pong is owed for.  A close frame or a violation sets :attr:`ended`,
+    and the rest is ignored.
     """
 
     __slots__ = (
@@ -79,7 +81,7 @@ class FrameDecoder:
         "ping",
     )
 
-    def __init__(self, max_message: int, unmask: Callable[[bytes, bytes], bytes] = native_unmask) -> None:
+    def __init__(self, max_message: int, unmask: Unmask = native_unmask) -> None:
         """
         :param max_message: largest message accepted, in bytes, over all its fragments.
         :param unmask: ``unmask(data, key)`` for a four-byte key that starts at the data's first byte.
@@ -102,69 +104,92 @@ class FrameDecoder:
         self.error: FrameError | None = None
         """How the peer broke the protocol."""
 
-    def feed(self, data: bytes, out: memoryview, start: int) -> int:
-        """Decode ``data``, write its payload to ``out`` from ``start`` on, and return where it ends.
+    def feed(self, data: bytes | memoryview) -> bytes:
+        """Decode ``data`` and return the payload that it brought.
 
-        ``out`` needs room for ``len(data)`` bytes from ``start`` on: payload is
-        never longer than the frames that carried it.
+        ``data`` is read during the call only: it may lie in a buffer that is used again.
         """
         if self.ended:
-            return start
-        end = start
-        position = 0
+            return b""
+        pieces: list[bytes] = []
         size = len(data)
-        unmask = self._unmask
-        if self._head:
-            # A header was cut; the bytes kept of it are fewer than a header's.
-            data = self._head + data
-            size = len(data)
-            self._head = b""
+        position = 0
         try:
-            while True:
-                if self._left:
+            while position < size:
+                # Long payloads are unmasked from where they lie, headers and short frames from a small copy.
+                if not self._left:
+                    position += self._scan(bytes(data[position : position + _WINDOW]), pieces)
+                if self._left and position < size:
                     take = min(self._left, size - position)
-                    if not take:
-                        return end
-                    piece = unmask(data[position : position + take], self._key)
+                    self._take(data[position : position + take], pieces)
                     position += take
-                    self._left -= take
-                    if self._control_opcode:
-                        self._control += piece
-                    else:
-                        out[end : end + take] = piece
-                        end += take
-                    if self._left:
-                        turn = take & 3
-                        self._key = self._key[turn:] + self._key[:turn]
-                        return end
-                if self._control_opcode:
-                    self._control_received()
-                    if self.ended:
-                        return end
-                if size - position < 2:
+                if self.ended:
                     break
-                first = data[position]
-                second = data[position + 1]
-                if first != _WHOLE_BINARY or second < _MASKED or self._fragmented:
-                    # What is wrong with the first two bytes does not wait for the others.
-                    self._check(first, second)
-                length = second & 0x7F
-                header = 6 if length < 126 else 8 if length == 126 else 14
-                if size - position < header:
-                    break
-                if length >= 126:
-                    length = _long_length(data[position + 2 : position + header - 4])
-                position += header
-                self._enter(first, length)
-                self._key = data[position - 4 : position]
-                self._left = length
         except FrameError as error:
             # Its frames would keep this decoder, and through it the session, in a cycle.
             self.error = error.with_traceback(None)
             self.ended = True
-            return end
-        self._head = data[position:]
-        return end
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _scan(self, window: bytes, pieces: list[bytes]) -> int:
+        """Decode frames that ``window`` holds to their ends, and the header of one that it does not.
+
+        :returns: how many bytes were used.
+        """
+        kept = len(self._head)
+        if kept:
+            # A header was cut; the bytes kept of it are fewer than a header's.
+            window = self._head + window
+            self._head = b""
+        unmask = self._unmask
+        limit = self._max_message
+        size = len(window)
+        position = 0
+        while size - position >= 2:
+            first = window[position]
+            second = window[position + 1]
+            if first != _WHOLE_BINARY or second < _MASKED or self._fragmented:
+                # What is wrong with the first two bytes does not wait for the others.
+                self._check(first, second)
+            length = second & 0x7F
+            body = position + (6 if length < 126 else 8 if length == 126 else 14)
+            if body > size:
+                break
+            if length >= 126:
+                length = _long_length(window[position + 2 : body - 4])
+            end = body + length
+            if first == _WHOLE_BINARY and end <= size and length <= limit:
+                # Most frames by far: key and pointer events, each in one piece.
+                pieces.append(unmask(window[body:end], window[body - 4 : body]))
+                position = end
+                continue
+            self._enter(first, length)
+            self._key = window[body - 4 : body]
+            self._left = length
+            if length:
+                return body - kept
+            if self._control_opcode:
+                self._control_received()
+                if self.ended:
+                    return body - kept
+            position = body
+        self._head = window[position:]
+        return size - kept
+
+    def _take(self, masked: bytes | memoryview, pieces: list[bytes]) -> None:
+        """Unmask what has come of the payload of the frame that was entered."""
+        piece = self._unmask(masked, self._key)
+        taken = len(piece)
+        self._left -= taken
+        if self._left:
+            turn = taken & 3
+            self._key = self._key[turn:] + self._key[:turn]
+        if not self._control_opcode:
+            pieces.append(piece)
+            return
+        self._control += piece
+        if not self._left:
+            self._control_received()
 
     def _check(self, first: int, second: int) -> None:
         """Refuse what the first two bytes of a header already show to be wrong."""

@@ -12,6 +12,7 @@ still delivered, to either side, for as long as the close timeout allows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
 from typing import Final, Protocol
 
@@ -46,7 +47,6 @@ _HEADROOM: Final = 16
 
 # Shared by all sessions of the process: contents never outlive the event that filled them.
 _read_buffer = memoryview(bytearray(_HEADROOM + BUFFER_SIZE))
-_decoded_buffer = memoryview(bytearray(_HEADROOM + BUFFER_SIZE))
 # Minus a frame header, so that header and payload together fill whole TLS records.
 _raw_window = _read_buffer[_HEADROOM : _HEADROOM + BUFFER_SIZE - MAX_HEADER]
 _framed_window = _read_buffer[_HEADROOM:]
@@ -165,10 +165,22 @@ class Leg:
 
     def on_event(self, events: int) -> None:
         """The poller saw something."""
-        self._guarded(self._serve, events)
+        try:
+            if events == READABLE and self.reading and self.pending is None and not self._resting:
+                # Nearly every event is this one.
+                self._read()
+            else:
+                self._serve(events)
+        except OSError as error:
+            self._broke(error)
+        except Exception:
+            self._failed()
 
-    def put(self, buffer: memoryview, start: int, end: int) -> None:
-        """Send a payload that lies in ``buffer`` with room for a header before it; never raises."""
+    def put(self, buffer: memoryview | bytes, start: int, end: int) -> None:
+        """Send the payload in ``buffer`` from ``start`` to ``end``; never raises.
+
+        In a memory view there is room for a frame header before it.
+        """
         raise NotImplementedError
 
     def _read(self) -> None:
@@ -198,16 +210,19 @@ class Leg:
             # Nothing is wanted of this socket now, and a dead one reports itself for ever: look away.
             self._unwatch()
 
-    def _guarded(self, action: object, *args: object) -> None:
-        """Run an event handler; what goes wrong ends this session and no other."""
+    def _guarded(self, action: Callable[..., None], *args: object) -> None:
+        """Do what may break; what goes wrong ends this session and no other."""
         try:
-            action(*args)  # type: ignore[operator]
+            action(*args)
         except OSError as error:
             self._broke(error)
         except Exception:
-            self.log.failure("Unexpected error in a session")
-            if self.owner is not None:
-                self.owner.failed(self)
+            self._failed()
+
+    def _failed(self) -> None:
+        self.log.failure("Unexpected error in a session")
+        if self.owner is not None:
+            self.owner.failed(self)
 
     def _broke(self, error: OSError) -> None:
         if self.owner is not None and not self.is_closed:
@@ -305,7 +320,7 @@ class RawLeg(Leg):
         self._small_reads = 0
         self._last_read = 0.0
 
-    def put(self, buffer: memoryview, start: int, end: int) -> None:
+    def put(self, buffer: memoryview | bytes, start: int, end: int) -> None:
         try:
             self._send(buffer[start:end])
         except OSError as error:
@@ -412,7 +427,8 @@ class WebSocketLeg(Leg):
             self._guarded(self._control, Opcode.PING, b"")
         return self._silence < 2 * VISITS
 
-    def put(self, buffer: memoryview, start: int, end: int) -> None:
+    def put(self, buffer: memoryview | bytes, start: int, end: int) -> None:
+        assert isinstance(buffer, memoryview)
         try:
             self._send(buffer[write_header(buffer, start, end) : end])
         except OSError as error:
@@ -422,7 +438,7 @@ class WebSocketLeg(Leg):
         count = self._channel.recv_into(_framed_window)
         if count > 0:
             self._heard = True
-            self._decode(bytes(_framed_window[:count]))
+            self._decode(_framed_window[:count])
         elif count == BLOCKED:
             self._watch()
         elif self._finishing:
@@ -435,15 +451,15 @@ class WebSocketLeg(Leg):
         if early:
             self._guarded(self._decode, early)
 
-    def _decode(self, data: bytes) -> None:
+    def _decode(self, data: bytes | memoryview) -> None:
         decoder = self._decoder
         if decoder.ended:
             return
-        end = decoder.feed(data, _decoded_buffer, _HEADROOM)
+        payload = decoder.feed(data)
         peer = self.peer
-        if end > _HEADROOM and peer is not None:
-            self.received += end - _HEADROOM
-            peer.put(_decoded_buffer, _HEADROOM, end)
+        if payload and peer is not None:
+            self.received += len(payload)
+            peer.put(payload, 0, len(payload))
         if decoder.ping is not None:
             ping, decoder.ping = decoder.ping, None
             if not self._finishing:

@@ -37,7 +37,6 @@ _CLOSES = (
 _SIZES = (0, 1, 3, 4, 5, 124, 125, 126, 127, 999, 1000, 1001, 65535, 65536, 70_000, 70_001)
 _MAX_WIRE = 200_000
 _MAX_KEPT = 125 + 13 + 4
-_GUARD = b"#" * 16
 _ONLY_OURS = ("shortest", "most significant")
 
 SEEDS = (
@@ -132,12 +131,13 @@ def _decode(pieces: Iterable[bytes], limit: int) -> tuple[_Outcome, list[bytes]]
     payload = b""
     pings: list[bytes] = []
     for piece in pieces:
-        # Exactly the room that is promised to be enough, behind bytes that must stay as they are.
-        room = memoryview(bytearray(_GUARD + bytes(len(piece))))
-        end = decoder.feed(piece, room, len(_GUARD))
-        assert room[: len(_GUARD)] == _GUARD, "written before the start"
-        assert len(_GUARD) <= end <= len(room), "more payload than bytes"
-        payload += room[len(_GUARD) : end]
+        # A buffer that is used again, as the relay's is: nothing may be kept of it but copies.
+        room = bytearray(piece)
+        got = decoder.feed(memoryview(room))
+        assert room == piece, "written to what was fed"
+        assert len(got) <= len(piece) + _MAX_KEPT, "more payload than bytes"
+        room[:] = bytes(len(room))
+        payload += got
         if decoder.ping is not None:
             pings.append(decoder.ping)
             decoder.ping = None

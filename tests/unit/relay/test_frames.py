@@ -59,11 +59,12 @@ def decode(pieces: Iterable[bytes], limit: int = LIMIT) -> Decoded:
     decoder = FrameDecoder(limit)
     result = Decoded()
     for piece in pieces:
-        # Exactly the room that is promised to be enough, behind bytes that must stay as they are.
-        room = memoryview(bytearray(b"#" * 16 + bytes(len(piece))))
-        end = decoder.feed(piece, room, 16)
-        assert room[:16] == b"#" * 16
-        result.payload += room[16:end]
+        # A buffer that is used again, as the relay's is: nothing may be kept of it but copies.
+        room = bytearray(piece)
+        payload = decoder.feed(memoryview(room))
+        assert room == piece
+        room[:] = b"#" * len(room)
+        result.payload += payload
         result.fed += len(piece)
         if decoder.ping is not None:
             result.pings.append(decoder.ping)
@@ -174,9 +175,8 @@ class DecodingTests(SynchronousTestCase):
     def test_memory_is_bounded_by_a_header_or_a_control_payload(self) -> None:
         decoder = FrameDecoder(LIMIT)
         wire = masked(0x02, b"d" * 70000) + masked(0x89, b"p" * 125) + masked(0x80, b"e" * 70000)
-        room = memoryview(bytearray(64))
         for byte in wire:
-            decoder.feed(bytes((byte,)), room, 0)
+            decoder.feed(bytes((byte,)))
             kept = sum(
                 len(value)
                 for name in FrameDecoder.__slots__
@@ -368,6 +368,5 @@ class MaskingTests(SynchronousTestCase):
         wire, payload, _ = stream
         got = b""
         for piece in cut(wire, places):
-            room = memoryview(bytearray(len(piece)))
-            got += room[: decoder.feed(piece, room, 0)]
+            got += decoder.feed(piece)
         self.assertEqual(payload, got)
