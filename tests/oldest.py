@@ -1,4 +1,4 @@
-"""``python -m tests.oldest``: constraints that hold every dependency at the oldest release that is supported."""
+"""``python -m tests.oldest``: constraints that hold every dependency at the oldest supported release."""
 
 from __future__ import annotations
 

@@ -321,6 +321,8 @@ class RawLeg(Leg):
         self._last_read = 0.0
 
     def put(self, buffer: memoryview | bytes, start: int, end: int) -> None:
+        # Whoever is spoken to and answers is no flood, however quickly that goes.
+        self._small_reads = 0
         try:
             self._send(buffer[start:end])
         except OSError as error:
@@ -354,8 +356,8 @@ class RawLeg(Leg):
         """Let a flood of small writes gather, without ever holding up one that comes alone.
 
         Each read costs a system call, a frame and a TLS record whatever its size.  A server that writes
-        little and often enough to be read many times in a row at the shortest intervals is left alone
-        for a moment; any pause of its own ends that.
+        little and often enough to be read many times in a row at the shortest intervals, and unasked, is
+        left alone for a moment; any pause of its own and any word of the browser's ends that.
         """
         now = monotonic()
         if now - self._last_read > _FLOOD_GAP:

@@ -361,6 +361,14 @@ class PaceTests(RelayCase):
         self.session.browser.step()
         self.assertEqual(26 * 6, len(self.session.browser.received))
 
+    def test_answers_are_no_flood(self) -> None:
+        """A console server that is close by answers each message within less than the flood's gap."""
+        for _ in range(100):
+            self.session.browser.message(b"key")
+            self.turn()
+            self.assertEqual(6, self.write(0.0001))
+        self.assertEqual([], self.reactor.getDelayedCalls())
+
     def test_large_reads_are_no_flood(self) -> None:
         for _ in range(100):
             self.session.console.send(bytes(16384))
