@@ -365,7 +365,8 @@ class PaceTests(RelayCase):
         """A console server that is close by answers each message within less than the flood's gap."""
         for _ in range(100):
             self.session.browser.message(b"key")
-            self.turn()
+            self.poller.doRead()
+            self.session.console.step()
             self.assertEqual(6, self.write(0.0001))
         self.assertEqual([], self.reactor.getDelayedCalls())
 
