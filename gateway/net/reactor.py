@@ -10,6 +10,7 @@ The gateway works on other reactors as well, see :class:`~gateway.net.poller.Pol
 
 from __future__ import annotations
 
+import twisted.internet
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import installReactor
 
@@ -38,8 +39,9 @@ class ConsoleReactor(EPollReactor):
 
 
 def install() -> None:
-    """Make a :class:`ConsoleReactor` the reactor of this process.
+    """Make a :class:`ConsoleReactor` the reactor of this process, if it is not one already.
 
-    :raises twisted.internet.error.ReactorAlreadyInstalledError: when it has one.
+    :raises twisted.internet.error.ReactorAlreadyInstalledError: when it is of another kind.
     """
-    installReactor(ConsoleReactor())
+    if not isinstance(getattr(twisted.internet, "reactor", None), ConsoleReactor):
+        installReactor(ConsoleReactor())

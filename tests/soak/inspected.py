@@ -15,6 +15,7 @@ from typing import Any, Final
 from twisted.logger import Logger
 
 from gateway.cli import main
+from gateway.net import install_reactor
 from gateway.sessions import Registry
 
 __all__ = ["ALIVE", "FREED", "NAMESPACE", "install"]
@@ -81,6 +82,8 @@ def _objects() -> Counter[str]:
 
 
 if __name__ == "__main__":
+    # The one that ``run`` will ask for, and before anything imports Twisted's.
+    install_reactor()
     from twisted.internet import reactor
 
     reactor.callWhenRunning(install, reactor)

@@ -45,6 +45,10 @@ def _value(value: object) -> str:
     return json.dumps(value)
 
 
+def _hear_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class GatewayProcess:
     """A running gateway; a context manager that stops it.
 
@@ -74,6 +78,8 @@ class GatewayProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=pass_fds,
+            # Whoever runs the tests in the background has had it ignored, and that is inherited.
+            preexec_fn=_hear_interrupts,
         )
         self._written = b""
         self._changed = threading.Condition()
