@@ -8,6 +8,7 @@ from typing import TypeAlias
 import attrs
 
 from gateway.rfb.pixels import PixelFormat
+from gateway.rfb.versions import Version
 
 __all__ = [
     "ClientCutText",
@@ -19,28 +20,10 @@ __all__ = [
     "KeyEvent",
     "PointerEvent",
     "Rectangle",
-    "SecurityType",
     "ServerMessage",
     "SetEncodings",
     "SetPixelFormat",
-    "Version",
 ]
-
-
-class Version(enum.Enum):
-    """Protocol versions; the value is the version string."""
-
-    V3_3 = b"RFB 003.003\n"
-    V3_7 = b"RFB 003.007\n"
-    V3_8 = b"RFB 003.008\n"
-
-
-class SecurityType(enum.IntEnum):
-    """Security types (RFC 6143, section 7.1.2)."""
-
-    INVALID = 0
-    NONE = 1
-    VNC_AUTHENTICATION = 2
 
 
 class ClientMessage(enum.IntEnum):
