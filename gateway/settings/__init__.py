@@ -28,8 +28,18 @@ from gateway.settings.model import (
     TlsSettings,
     TlsVersion,
 )
+from gateway.settings.patterns import TargetIndex, TargetPattern, parse_fingerprint, parse_target
 from gateway.settings.problems import BadValueError, Problem, SettingsError
-from gateway.settings.text import one_line, shown
+from gateway.settings.security import (
+    PasswordMode,
+    RuleSettings,
+    SecuritySettings,
+    TargetSecurity,
+    Verification,
+    resolve_rule,
+)
+from gateway.settings.text import dotted, one_line, shown
+from gateway.settings.tomlfile import read_toml
 from gateway.settings.values import (
     NamePattern,
     Network,
@@ -54,30 +64,42 @@ __all__ = [
     "NamePattern",
     "Network",
     "PageSettings",
+    "PasswordMode",
     "PortSet",
     "Problem",
     "RelaySettings",
+    "RuleSettings",
+    "SecuritySettings",
     "Settings",
     "SettingsError",
     "SystemdEndpoint",
+    "TargetIndex",
+    "TargetPattern",
+    "TargetSecurity",
     "TargetSettings",
     "TcpEndpoint",
     "TicketSettings",
     "TlsSettings",
     "TlsVersion",
     "UnixEndpoint",
+    "Verification",
     "check_settings",
+    "dotted",
     "endpoints_overlap",
     "examine_settings",
     "load_settings",
     "normalise_host",
     "one_line",
     "parse_endpoint",
+    "parse_fingerprint",
     "parse_name_pattern",
     "parse_network",
     "parse_origin",
     "parse_ports",
     "parse_socket_key",
     "parse_socket_path",
+    "parse_target",
+    "read_toml",
+    "resolve_rule",
     "shown",
 ]

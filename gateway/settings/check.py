@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from gateway.settings.check_security import check_security
 from gateway.settings.keys import sections
 from gateway.settings.model import Settings
 from gateway.settings.problems import BadValueError, Problem
+from gateway.settings.text import dotted
 from gateway.settings.values import (
     Endpoint,
     endpoints_overlap,
@@ -46,22 +48,23 @@ def check_settings(settings: Settings, path: Path) -> list[Problem]:
 
     :param path: The file they are said to come from.
     """
-    parts = (_bounds, _items, _endpoints, _sockets, _needed)
+    parts = (_bounds, _items, _endpoints, _sockets, _needed, check_security)
     found = itertools.chain.from_iterable(part(settings) for part in parts)
     return [Problem(path, *problem) for problem in found]
 
 
 def _bounds(settings: Settings) -> _Found:
     for section in sections():
-        for key in section.keys:
-            value = getattr(getattr(settings, section.name), key.name)
-            if key.type not in (int, float):
-                continue
-            # Written so that NaN fails.
-            if not ((key.low is None or value >= key.low) and (key.high is None or value <= key.high)):
-                unit = f" {key.unit}" if key.unit else ""
-                amount = value if abs(value) < 10**15 else "the number"
-                yield key.path, f"{amount} is out of bounds", f"use {key.bounds}{unit}"
+        numbers = [key for key in section.keys if key.type in (int, float)]
+        for place, table in section.tables(settings) if numbers else ():
+            for key in numbers:
+                value = getattr(table, key.name)
+                # Written so that NaN fails.
+                if not ((key.low is None or value >= key.low) and (key.high is None or value <= key.high)):
+                    unit = f" {key.unit}" if key.unit else ""
+                    amount = value if abs(value) < 10**15 else "the number"
+                    remedy = f"use {key.bounds}{unit}"
+                    yield dotted((*place, key.name)), f"{amount} is out of bounds", remedy
 
 
 def _items(settings: Settings) -> _Found:

@@ -17,8 +17,9 @@ from typing import Any
 
 import attrs
 
-from gateway.settings.keys import Key, sections, type_name
+from gateway.settings.keys import Key, Section, sections, type_name
 from gateway.settings.model import Settings
+from gateway.settings.security import TargetSecurity, Verification
 
 __all__ = ["describe", "example", "reference"]
 
@@ -70,6 +71,28 @@ literally: `\\:` is a colon of a path. TOML itself wants it doubled in `"..."`, 
 | `unix:/run/console-gateway/ws.sock:mode=660` | a Unix socket; absolute path, mode 660 if left out |
 | `systemd:console-gateway.socket` | the inherited socket of this name (`FileDescriptorName=`) |
 | `systemd:0` | the inherited socket with this index |
+
+## Secrets file
+
+`security.secrets` names another TOML file, which alone holds passwords. It has one table for each target or
+group of targets, in the forms that the `targets` of a rule have, in quotes:
+
+```toml
+["*.hosts.example.com"]
+password = "2xQvT8bn"
+
+["vnc.example.com:5901"]
+username = "console"
+password = "correct horse"
+
+["192.0.2.0/24"]
+password = "9fKw3LsA"
+```
+
+An entry with a port comes before those without; among these, the first of the file counts. `username`, of up
+to 255 bytes, is for targets that ask for one; `password` has up to 1024 bytes, of which VNC authentication
+uses the first eight. The file may have up to 1 MiB and must not be accessible to every user
+(`chmod o= FILE`).
 """
 
 _EXAMPLE_HEAD = """\
@@ -86,7 +109,22 @@ _NEEDED = {
     "tls.key": Path("/etc/console-gateway/server.key"),
     "tickets.certificate": Path("/etc/console-gateway/engine.pem"),
 }
-_OPTIONAL = {"log.file": Path("/var/log/console-gateway/console-gateway.log")}
+_OPTIONAL = {
+    "security.ca": Path("/etc/console-gateway/hosts-ca.pem"),
+    "security.certificate": Path("/etc/console-gateway/client.pem"),
+    "security.key": Path("/etc/console-gateway/client.key"),
+    "security.secrets": Path("/etc/console-gateway/secrets.toml"),
+    "log.file": Path("/var/log/console-gateway/console-gateway.log"),
+}
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "rules": {
+        "targets": ("*.lab.example.com", "192.0.2.0/24", "console.example.com:5901"),
+        "ports": ("5900-5999",),
+        "mode": TargetSecurity.AUTO,
+        "verify": Verification.FINGERPRINT,
+        "fingerprints": ("ddd1e06f5d0c4f0ad2bb8b3b7c7aa3f6fcb2bd4a2b0fb7e0c1c0d4e5b61d8e29",),
+    }
+}
 
 _QUOTED = re.compile(r"(?<!\w)'([^']+)'(?!\w)")  # not the apostrophe inside a word
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -96,21 +134,10 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 def describe(settings: Settings) -> str:
     """What is in force, as TOML that :func:`load_settings` reads back to the same settings.
 
-    Keys without a value, and values of fields marked ``secret`` in the model, are comments instead.
+    Keys without a value, and values of fields marked ``secret`` in the model, are comments instead; what a
+    rule inherits is left out.
     """
-    tables = []
-    for section in attrs.fields(type(settings)):
-        values = getattr(settings, section.name)
-        lines = [f"[{section.name}]"]
-        for field in attrs.fields(type(values)):
-            value = getattr(values, field.name)
-            if value is None:
-                lines.append(f"# {field.name} is not set")
-            elif field.metadata.get("secret"):
-                lines.append(f"# {field.name} is set, but not shown")
-            else:
-                lines.append(_assignment(field.name, value))
-        tables.append("\n".join(lines))
+    tables = [_table(place, values) for section in sections() for place, values in section.tables(settings)]
     return "\n\n".join(tables) + "\n"
 
 
@@ -123,16 +150,38 @@ def example() -> str:
     """A settings file with every key, its meaning and its default as comments."""
     parts = [_comment(_EXAMPLE_HEAD)]
     for section in sections():
-        parts.append(f"{_comment(section.doc)}\n[{section.name}]")
-        parts.extend(_example_key(key) for key in section.keys)
+        if section.many:
+            parts.extend(_example_table(section))
+        else:
+            parts.append(f"{_comment(section.doc)}\n[{section.name}]")
+            parts.extend(_example_key(key) for key in section.keys)
     return "\n\n".join(parts) + "\n"
+
+
+def _table(place: tuple[str, ...], values: Any) -> str:
+    lines = [f"[{'.'.join(map(_key, place))}]"]
+    for field in attrs.fields(type(values)):
+        value = getattr(values, field.name)
+        if value is None:
+            if not field.metadata.get("inherited"):
+                lines.append(f"# {field.name} is not set")
+        elif field.metadata.get("secret"):
+            lines.append(f"# {field.name} is set, but not shown")
+        else:
+            lines.append(_assignment(field.name, value))
+    return "\n".join(lines)
 
 
 def _reference_tables() -> Iterator[str]:
     for section in sections():
-        yield f"## `[{section.name}]`\n\n{section.doc}\n"
+        yield f"## `[{section.title}]`\n\n{_code(section.doc)}\n"
+        inherited = [f"`{key.name}`" for key in section.keys if key.inherited]
+        if inherited:
+            yield f"Beside the keys below, a table may have these of `[security]`: {', '.join(inherited)}.\n"
         yield "| key | type | default | bounds | meaning |\n| --- | --- | --- | --- | --- |"
         for key in section.keys:
+            if key.inherited:
+                continue
             default = "none" if key.default is None else f"`{_value(key.default)}`"
             bounds = " ".join(filter(None, (key.bounds, key.unit)))
             # A cell ends at a bar, also inside code.
@@ -148,6 +197,22 @@ def _example_key(key: Key) -> str:
         return f"{doc}\n{_assignment(key.name, _NEEDED[key.path])}"
     value = _OPTIONAL[key.path] if key.default is None else key.default
     return f"{doc}\n#{_assignment(key.name, value)}"
+
+
+def _example_table(section: Section) -> Iterator[str]:
+    """One table of many, as a comment: keys of its own, and a few of those that it may inherit."""
+    yield f"{_comment(section.doc)}\n#[{section.name}.example]"
+    example = _EXAMPLES[section.name]
+    instead = [_comment("What differs from [security], for instance:")]
+    for key in section.keys:
+        if key.name not in example:
+            continue
+        assignment = f"#{_assignment(key.name, example[key.name])}"
+        if key.inherited:
+            instead.append(assignment)
+        else:
+            yield f"{_comment(key.doc)}\n{assignment}"
+    yield "\n".join(instead)
 
 
 def _comment(text: str) -> str:
@@ -175,11 +240,15 @@ def _value(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, dict):
-        pairs = (f"{k if _BARE.fullmatch(k) else _string(k)} = {_value(v)}" for k, v in value.items())
+        pairs = (f"{_key(k)} = {_value(v)}" for k, v in value.items())
         return f"{{ {', '.join(pairs)} }}" if value else "{}"
     if isinstance(value, int | float):
         return repr(value)
     return _string(str(value))
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else _string(name)
 
 
 def _string(text: str) -> str:

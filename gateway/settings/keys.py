@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import enum
 import functools
+import inspect
 import types
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import attrs
 
 from gateway.settings.model import Settings
 
-__all__ = ["Key", "Section", "sections", "type_name"]
+__all__ = ["Key", "Section", "sections", "type_name", "without_none"]
 
 _NAMES: dict[Any, str] = {
     bool: "true or false",
@@ -41,6 +43,8 @@ class Key:
     high: float | None = None
     secret: bool = False
     """The value is never shown."""
+    inherited: bool = False
+    """It means what its namesake of another section means, and has that one's value where it is not set."""
 
     @property
     def path(self) -> str:
@@ -59,12 +63,28 @@ class Key:
 
 @attrs.frozen
 class Section:
-    """One table of the settings file."""
+    """One table of the settings file, or any number of tables that are alike: ``[rules.NAME]``."""
 
     name: str
+    """Of the field of the model."""
     cls: type
     doc: str
+    """Paragraphs, with an empty line between."""
     keys: tuple[Key, ...]
+    many: bool = False
+
+    @property
+    def title(self) -> str:
+        """What stands in the brackets of the table."""
+        return f"{self.name}.NAME" if self.many else self.name
+
+    def tables(self, settings: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+        """Every such table of *settings*, behind the parts of its name."""
+        value = getattr(settings, self.name)
+        if self.many:
+            yield from (((self.name, name), each) for name, each in value.items())
+        else:
+            yield (self.name,), value
 
 
 def sections(model: type = Settings) -> tuple[Section, ...]:
@@ -77,29 +97,35 @@ def type_name(kind: Any) -> str:
     """The type of a key in an operator's words."""
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return "one of " + ", ".join(f"'{member.value}'" for member in kind)
+    if typing.get_origin(kind) is dict and attrs.has(typing.get_args(kind)[1]):
+        return "table of tables"
     return "table" if attrs.has(kind) else _NAMES[kind]
 
 
-@functools.cache
-def _section(name: str, cls: type) -> Section:
-    default = cls()
-    keys = tuple(
-        Key(
-            section=name,
-            name=field.name,
-            type=_without_none(field.type),
-            default=getattr(default, field.name),
-            **{label: value for label, value in field.metadata.items() if label in _METADATA},
-        )
-        for field in attrs.fields(attrs.resolve_types(cls))
-    )
-    return Section(name, cls, (cls.__doc__ or "").strip(), keys)
-
-
-def _without_none(kind: Any) -> Any:
+def without_none(kind: Any) -> Any:
+    """The type that an annotation allows beside ``None``."""
     if isinstance(kind, types.UnionType):
         (kind,) = (part for part in typing.get_args(kind) if part is not types.NoneType)
     return kind
 
 
-_METADATA = frozenset({"doc", "unit", "low", "high", "secret"})
+@functools.cache
+def _section(name: str, kind: Any) -> Section:
+    many = typing.get_origin(kind) is dict
+    cls: type = typing.get_args(kind)[1] if many else kind
+    default = cls()
+    keys = tuple(
+        Key(
+            section=f"{name}.NAME" if many else name,
+            name=field.name,
+            type=without_none(field.type),
+            default=getattr(default, field.name),
+            **{label: value for label, value in field.metadata.items() if label in _METADATA},
+        )
+        for field in attrs.fields(attrs.resolve_types(cls))
+    )
+    paragraphs = inspect.cleandoc(cls.__doc__ or "").split("\n\n")
+    return Section(name, cls, "\n\n".join(" ".join(text.split()) for text in paragraphs), keys, many)
+
+
+_METADATA = frozenset({"doc", "unit", "low", "high", "secret", "inherited"})

@@ -5,12 +5,8 @@ from __future__ import annotations
 import difflib
 import enum
 import math
-import os
-import re
-import stat
-import tomllib
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +16,16 @@ from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, Iterabl
 from cattrs.gen import make_dict_structure_fn, override
 
 from gateway.settings.check import check_settings
-from gateway.settings.keys import sections, type_name
+from gateway.settings.keys import sections, type_name, without_none
 from gateway.settings.model import Settings
 from gateway.settings.problems import BadValueError, Problem, SettingsError
-from gateway.settings.text import shown
+from gateway.settings.text import dotted, shown
+from gateway.settings.tomlfile import read_toml
 
 __all__ = ["examine_settings", "load_settings"]
 
-_MAX_FILE = 1 << 20
 _MAX_TOLD = 50
 _MAX_ITEMS = 10_000
-# The TOML parser needs memory in the square of the parts of a dotted key.  Strings are not told from keys
-# here, but what stands in them has no 32 dots either.
-_MANY_DOTS = re.compile(rb"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){32}""")
-_POSITION = re.compile(r" \(at line (\d+), column (\d+)\)$")
 _FOUND = {
     bool: "true or false",
     int: "whole number",
@@ -52,6 +44,7 @@ _REMEDIES = {
     "list of strings": 'put the values in brackets, each in quotes: ["..."]',
     "table of strings": 'write it as { "name" = "value" }',
     "table": "give it a line of its own, [NAME], with its keys below",
+    "table of tables": "give each a line of its own, [TABLE.NAME], with its keys below",
 }
 
 _Place = tuple[str, ...]
@@ -77,63 +70,26 @@ def examine_settings(path: Path) -> tuple[Settings | None, tuple[Problem, ...]]:
     was not understood has its default.  They are ``None`` when the file could not be read as TOML.
     """
     try:
-        base = path.absolute().parent
-        raw = _parse(path, _read(path))
+        raw = read_toml(path, "a settings file")
     except SettingsError as error:
         return None, error.problems
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        remedy = "check its name and permissions"
-        return None, (Problem(path, "", f"cannot be read: {reason}", remedy),)
-    settings, wrong = _structure(raw, base)
-    problems = [Problem(path, _dotted(place), error.text, error.remedy) for place, error in wrong]
-    # A value that was not understood was replaced by its default: nothing said of that would be true.
+    settings, wrong = _structure(raw, path.absolute().parent)
+    problems = [Problem(path, dotted(place), error.text, error.remedy) for place, error in wrong]
     reported = {problem.key for problem in problems}
     problems += (
-        problem
-        for problem in check_settings(settings, path)
-        if problem.key not in reported and problem.key.partition(".")[0] not in reported
+        problem for problem in check_settings(settings, path) if reported.isdisjoint(_causes(problem.key))
     )
     return settings, tuple(problems)
 
 
-def _read(path: Path) -> bytes:
-    # Not blocking, because opening a FIFO would otherwise wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise SettingsError([Problem(path, "", "is not a regular file", "name a settings file in TOML")])
-        data = file.read(_MAX_FILE + 1)
-    if len(data) > _MAX_FILE:
-        text = f"is larger than {_MAX_FILE} bytes"
-        raise SettingsError([Problem(path, "", text, "name a settings file in TOML")])
-    return data
-
-
-def _parse(path: Path, data: bytes) -> dict[str, Any]:
-    remedy = "correct the syntax"
-    try:
-        if _MANY_DOTS.search(data):
-            raise RecursionError
-        return tomllib.loads(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        where, text, remedy = f"line {line}, column {column}", "is not UTF-8", "save the file as UTF-8"
-    except tomllib.TOMLDecodeError as error:
-        text = str(error)
-        match = _POSITION.search(text)
-        if match:
-            where, text = f"line {match[1]}, column {match[2]}", text[: match.start()]
-        else:
-            last = data.decode("utf-8").split("\n")
-            where = f"line {len(last)}, column {len(last[-1]) + 1}"
-            text = text.removesuffix(" (at end of document)") + " at the end of the file"
-    except RecursionError:
-        where, text = "", "is nested too deeply"
-    except ValueError:  # int() refuses thousands of digits with a plain ValueError
-        where, text, remedy = "", "has a number that is too long", "write numbers within their bounds"
-    raise SettingsError([Problem(path, where, text, remedy)])
+def _causes(key: str) -> Iterator[str]:
+    """Where a value that was not understood has a default instead, of which nothing true can be said."""
+    table, _, name = key.rpartition(".")
+    yield key
+    yield table
+    yield key.partition(".")[0]
+    if key.startswith("rules."):
+        yield f"security.{name}"
 
 
 def _structure(raw: dict[str, Any], base: Path) -> tuple[Settings, list[tuple[_Place, BadValueError]]]:
@@ -166,18 +122,29 @@ def _converter(base: Path) -> cattrs.Converter:
 def _class_hook(converter: cattrs.Converter, kind: type) -> Any:
     # cattrs takes any iterable for a tuple and any mapping for a class; a string is an iterable, too.
     def strictly(value: Any, wanted: Any) -> Any:
-        container = {tuple: list, dict: dict}.get(
-            typing.get_origin(wanted), dict if attrs.has(wanted) else None
-        )
-        if container is not None and type(value) is not container:
-            raise _mismatch(type_name(wanted), value)
-        if container is not None and len(value) > _MAX_ITEMS and not attrs.has(wanted):
-            raise BadValueError(f"more than {_MAX_ITEMS} items", "write fewer")
+        wanted = without_none(wanted)
+        container = {tuple: list, dict: dict}.get(typing.get_origin(wanted))
+        if container is not None:
+            if type(value) is not container:
+                raise _mismatch(type_name(wanted), value)
+            if len(value) > _MAX_ITEMS:
+                raise BadValueError(f"more than {_MAX_ITEMS} items", "write fewer")
         return converter.structure(value, wanted)
+
+    def table(value: Any, wanted: Any) -> Any:
+        if type(value) is not dict:
+            raise _mismatch("table", value)
+        return structure(value, wanted)
 
     fields = attrs.fields(attrs.resolve_types(kind))
     overrides = {field.name: override(struct_hook=strictly) for field in fields}
-    return make_dict_structure_fn(kind, converter, _cattrs_forbid_extra_keys=True, **overrides)  # type: ignore[arg-type]
+    structure: Callable[[Any, Any], Any] = make_dict_structure_fn(
+        kind,
+        converter,
+        _cattrs_forbid_extra_keys=True,
+        **overrides,  # type: ignore[arg-type]
+    )
+    return table
 
 
 def _exactly(kind: type, value: Any) -> Any:
@@ -232,7 +199,12 @@ def _walk(error: Exception, place: _Place) -> Iterator[tuple[_Place, BadValueErr
             yield from _walk(inner, place)
     elif isinstance(error, IterableValidationError):
         elements, _ = error.group_exceptions()
-        for inner, element in elements[:_MAX_TOLD]:
+        for count, (inner, element) in enumerate(elements):
+            if attrs.has(element.type):
+                yield from _walk(inner, (*place, str(element.index)))
+                continue
+            if count >= _MAX_TOLD:
+                break
             for _, wrong in _walk(inner, place):
                 item = element.index + 1 if isinstance(element.index, int) else shown(element.index)
                 yield place, BadValueError(f"item {item}: {wrong.text}", wrong.remedy)
@@ -246,13 +218,17 @@ def _walk(error: Exception, place: _Place) -> Iterator[tuple[_Place, BadValueErr
 
 def _unknown(error: ForbiddenExtraKeysError, place: _Place) -> Iterator[tuple[_Place, BadValueError]]:
     known = [field.name for field in attrs.fields(error.cl)]
-    homes = {key.name: key.section for section in sections() for key in section.keys}
+    homes: dict[str, list[str]] = {}
+    for section in sections():
+        for key in section.keys:
+            if not key.inherited:
+                homes.setdefault(key.name, []).append(f"[{key.section}]")
     what = "key" if place else "table or key"
     for count, name in enumerate(sorted(error.extra_fields)):
         if count < _MAX_TOLD:
             remedy = _suggestion(name, known)
             if remedy is None and name in homes:
-                remedy = f"move it under [{homes[name]}]"
+                remedy = f"move it under {' or '.join(homes[name])}"
             remedy = remedy or f"remove it; known here: {', '.join(known)}"
         else:
             remedy = "remove it"
@@ -270,7 +246,3 @@ def _drop(raw: dict[str, Any], place: _Place) -> None:
     for name in tables:
         table = table.get(name, {})
     table.pop(last, None)
-
-
-def _dotted(place: _Place) -> str:
-    return ".".join(name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else shown(name) for name in place)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Any
 
 import attrs
+
+from gateway.settings.fields import setting
+from gateway.settings.security import RuleSettings, SecuritySettings
 
 __all__ = [
     "FrontSettings",
@@ -28,16 +30,6 @@ __all__ = [
     "TlsSettings",
     "TlsVersion",
 ]
-
-
-def _set(
-    default: Any, doc: str, *, unit: str = "", low: float | None = None, high: float | None = None
-) -> Any:
-    """A documented field.  ``low`` and ``high`` are inclusive bounds on a number."""
-    metadata = {"doc": doc, "unit": unit, "low": low, "high": high}
-    if isinstance(default, dict):
-        return attrs.field(factory=lambda: dict(default), metadata=metadata)
-    return attrs.field(default=default, metadata=metadata)
 
 
 class TlsVersion(enum.Enum):
@@ -67,14 +59,14 @@ class LogLevel(enum.Enum):
 class ListenSettings:
     """Where clients connect."""
 
-    tls: tuple[str, ...] = _set(
+    tls: tuple[str, ...] = setting(
         ("tcp:6100",),
         "Listening endpoints served over TLS (wss://, https://). Forms: 'tcp:PORT', "
         "'tcp:PORT:interface=ADDRESS' (IPv6 in brackets), 'unix:PATH:mode=660', and "
         "'systemd:NAME' or 'systemd:INDEX' for sockets inherited from systemd. Without an interface, "
         "every IPv4 and IPv6 address of the host.",
     )
-    plain: tuple[str, ...] = _set(
+    plain: tuple[str, ...] = setting(
         (),
         "Listening endpoints served without TLS (ws://, http://), in the same forms. Meant for a Unix "
         "socket or loopback address behind a reverse proxy: the ticket travels in clear.",
@@ -85,18 +77,20 @@ class ListenSettings:
 class TlsSettings:
     """TLS towards clients."""
 
-    certificate: Path | None = _set(
+    certificate: Path | None = setting(
         None,
         "PEM file with the server certificate and its chain. A human-readable dump before a PEM block is "
         "ignored. Needed as soon as an endpoint under listen.tls exists.",
     )
-    key: Path | None = _set(
+    key: Path | None = setting(
         None,
         "PEM file with the private key, not encrypted, not accessible to others. Defaults to the "
         "certificate file, for one file that holds both.",
     )
-    min_version: TlsVersion = _set(TlsVersion.TLS_1_2, "Lowest TLS version accepted: 'TLSv1.2' or 'TLSv1.3'.")
-    ciphers: str = _set(
+    min_version: TlsVersion = setting(
+        TlsVersion.TLS_1_2, "Lowest TLS version accepted: 'TLSv1.2' or 'TLSv1.3'."
+    )
+    ciphers: str = setting(
         "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL",
         "Cipher list for TLS 1.2 in OpenSSL's syntax. TLS 1.3 suites are always OpenSSL's own.",
     )
@@ -106,18 +100,18 @@ class TlsSettings:
 class TicketSettings:
     """Who may sign tickets, and which are accepted."""
 
-    certificate: Path | None = _set(
+    certificate: Path | None = setting(
         None,
         "PEM file with the certificate (or public key) of the engine that signs the tickets. It is pinned: "
         "a certificate inside a ticket is never trusted.",
     )
-    skew: float = _set(
+    skew: float = setting(
         5.0, "Tolerated clock difference to the engine, either way.", unit="seconds", low=0, high=300
     )
-    max_lifetime: float = _set(
+    max_lifetime: float = setting(
         3600.0, "Longest validity a ticket may claim.", unit="seconds", low=1, high=86400
     )
-    max_size: int = _set(
+    max_size: int = setting(
         16384, "Longest ticket, as it stands in the request path.", unit="characters", low=1024, high=65536
     )
 
@@ -126,14 +120,14 @@ class TicketSettings:
 class FrontSettings:
     """The HTTP side of the listeners."""
 
-    origins: tuple[str, ...] = _set(
+    origins: tuple[str, ...] = setting(
         (),
         "Web origins whose pages may connect, such as 'https://engine.example.com'. Empty allows any: the "
         "ticket is the secret. Clients that send no Origin header are not browsers and are not held to it.",
     )
-    head_size: int = _set(32768, "Largest request head.", unit="bytes", low=4096, high=262144)
-    head_timeout: float = _set(10.0, "Time to send the request head.", unit="seconds", low=0.1, high=300)
-    handshake_timeout: float = _set(
+    head_size: int = setting(32768, "Largest request head.", unit="bytes", low=4096, high=262144)
+    head_timeout: float = setting(10.0, "Time to send the request head.", unit="seconds", low=0.1, high=300)
+    handshake_timeout: float = setting(
         10.0, "Time to finish the TLS handshake.", unit="seconds", low=0.1, high=300
     )
 
@@ -142,14 +136,14 @@ class FrontSettings:
 class LimitSettings:
     """How much is admitted at once."""
 
-    handshakes: int = _set(
+    handshakes: int = setting(
         1000,
         "Connections that are not a session (yet): handshakes, requests, page loads.",
         low=1,
         high=1000000,
     )
-    sessions: int = _set(5000, "Sessions in all.", low=1, high=1000000)
-    sessions_per_client: int = _set(
+    sessions: int = setting(5000, "Sessions in all.", low=1, high=1000000)
+    sessions_per_client: int = setting(
         256,
         "Sessions from one client address. Raise it when many users share an address or come through a "
         "proxy.",
@@ -162,24 +156,24 @@ class LimitSettings:
 class TargetSettings:
     """Where sessions may go, decided on the resolved address that is then dialled."""
 
-    networks: tuple[str, ...] = _set(
+    networks: tuple[str, ...] = setting(
         ("0.0.0.0/0", "::/0"),
         "Networks that may be dialled. Loopback, link-local, unspecified and multicast addresses are denied "
         "unless a network here lies wholly inside such a range ('127.0.0.1/32'). An IPv6 address that stands "
         "for an IPv4 one (NAT64, 6to4) must be allowed as both.",
     )
-    names: tuple[str, ...] = _set(
+    names: tuple[str, ...] = setting(
         (),
         "Host names that may be dialled; '*.example.com' matches any name below. Empty allows any. Literal "
         "addresses are held to the networks alone.",
     )
-    ports: tuple[str, ...] = _set(("5900-6923",), "Ports that may be dialled, as numbers and ranges.")
-    sockets: dict[str, str] = _set(
+    ports: tuple[str, ...] = setting(("5900-6923",), "Ports that may be dialled, as numbers and ranges.")
+    sockets: dict[str, str] = setting(
         {},
         "Unix-socket targets: a ticket for exactly this 'host:port' is connected to this absolute path "
         "instead of being resolved.",
     )
-    connect_timeout: float = _set(
+    connect_timeout: float = setting(
         10.0, "Time to resolve and connect, over all addresses.", unit="seconds", low=0.1, high=300
     )
 
@@ -188,7 +182,7 @@ class TargetSettings:
 class RelaySettings:
     """Established sessions."""
 
-    ping_interval: float = _set(
+    ping_interval: float = setting(
         30.0,
         "A client that was silent this long is pinged; one that stays silent as long again is gone. "
         "0 turns it off.",
@@ -196,14 +190,14 @@ class RelaySettings:
         low=0,
         high=3600,
     )
-    close_timeout: float = _set(
+    close_timeout: float = setting(
         5.0,
         "Time for the close handshake and for delivering what is left.",
         unit="seconds",
         low=0.1,
         high=300,
     )
-    max_message: int = _set(
+    max_message: int = setting(
         16777216, "Largest WebSocket message from a client.", unit="bytes", low=1024, high=1073741824
     )
 
@@ -212,16 +206,16 @@ class RelaySettings:
 class PageSettings:
     """Browser pages served on the same port as the consoles."""
 
-    enabled: bool = _set(False, "Serve the console page under /console/.")
+    enabled: bool = setting(False, "Serve the console page under /console/.")
 
 
 @attrs.frozen
 class LogSettings:
     """What is logged, where and how."""
 
-    format: LogFormat = _set(LogFormat.TEXT, "'text' for people, 'json' for one JSON object a line.")
-    level: LogLevel = _set(LogLevel.INFO, "Lowest level written: 'debug', 'info', 'warn' or 'error'.")
-    file: Path | None = _set(None, "Append to this file; without it, to standard error.")
+    format: LogFormat = setting(LogFormat.TEXT, "'text' for people, 'json' for one JSON object a line.")
+    level: LogLevel = setting(LogLevel.INFO, "Lowest level written: 'debug', 'info', 'warn' or 'error'.")
+    file: Path | None = setting(None, "Append to this file; without it, to standard error.")
 
 
 @attrs.frozen
@@ -234,6 +228,8 @@ class Settings:
     front: FrontSettings = attrs.field(factory=FrontSettings)
     limits: LimitSettings = attrs.field(factory=LimitSettings)
     targets: TargetSettings = attrs.field(factory=TargetSettings)
+    security: SecuritySettings = attrs.field(factory=SecuritySettings)
+    rules: dict[str, RuleSettings] = attrs.field(factory=dict)
     relay: RelaySettings = attrs.field(factory=RelaySettings)
     pages: PageSettings = attrs.field(factory=PageSettings)
     log: LogSettings = attrs.field(factory=LogSettings)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["one_line", "shown"]
+import re
+from collections.abc import Iterable
+
+__all__ = ["dotted", "one_line", "shown"]
 
 _SHOWN_LENGTH = 80
+_BARE = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 def one_line(text: str) -> str:
@@ -23,3 +27,8 @@ def shown(text: str) -> str:
     """*text* in quotes, in one line, cut to a length that fits a message."""
     cut = text if len(text) <= _SHOWN_LENGTH else text[:_SHOWN_LENGTH] + "..."
     return f"'{one_line(cut)}'"
+
+
+def dotted(place: Iterable[str]) -> str:
+    """The keys that lead to a place in a file, with dots between; those of odd characters in quotes."""
+    return ".".join(name if _BARE.fullmatch(name) else shown(name) for name in place)

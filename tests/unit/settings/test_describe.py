@@ -13,9 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.settings import LogSettings, Settings, TlsSettings, examine_settings, load_settings
+from gateway.settings import (
+    LogSettings,
+    RuleSettings,
+    Settings,
+    TargetSecurity,
+    TlsSettings,
+    Verification,
+    examine_settings,
+    load_settings,
+)
 from gateway.settings.describe import describe, example, reference
-from gateway.settings.keys import Key, sections
+from gateway.settings.keys import Key, Section, sections
+from gateway.targets.rules import SecurityRules
+from gateway.targets.secrets import load_secrets
 
 ROOT = Path(__file__).parents[3]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -41,10 +52,17 @@ def values_of(key: Key) -> st.SearchStrategy[Any]:
     return known[key.type] if key.type in known else st.sampled_from(key.type)
 
 
-ANY_SETTINGS = st.builds(
-    Settings,
-    **{s.name: st.builds(s.cls, **{key.name: values_of(key) for key in s.keys}) for s in sections()},
-)
+def tables_of(section: Section) -> st.SearchStrategy[Any]:
+    """Anything that *section* can hold."""
+    values = {
+        key.name: st.one_of(st.none(), values_of(key)) if key.inherited else values_of(key)
+        for key in section.keys
+    }
+    table = st.builds(section.cls, **values)
+    return st.dictionaries(TEXT, table, max_size=3) if section.many else table
+
+
+ANY_SETTINGS = st.builds(Settings, **{section.name: tables_of(section) for section in sections()})
 
 
 def load(text: str) -> tuple[Settings | None, set[str]]:
@@ -71,6 +89,13 @@ class DescribeTests(SynchronousTestCase):
     def test_a_lone_surrogate_still_makes_toml(self) -> None:
         tomllib.loads(describe(Settings(tls=TlsSettings(certificate=Path("/a\udc80")))))
 
+    def test_rules_say_what_differs(self) -> None:
+        rule = RuleSettings(targets=("a",), verify=Verification.CHAIN, anonymous=False)
+        self.assertIn(
+            '\n\n[rules.lab]\ntargets = ["a"]\nports = []\nverify = "chain"\nanonymous = false\n\n',
+            describe(Settings(rules={"lab": rule})),
+        )
+
     def test_secrets_are_hidden(self) -> None:
         @attrs.frozen
         class WithSecret(LogSettings):
@@ -95,10 +120,13 @@ class GeneratedFileTests(SynchronousTestCase):
     def test_reference_names_every_key(self) -> None:
         text = reference()
         for section in sections():
-            body = text.partition(f"## `[{section.name}]`")[2].partition("\n## ")[0]
+            body = text.partition(f"## `[{section.title}]`")[2].partition("\n## ")[0]
             rows = [row for row in body.splitlines() if row.startswith("| `")]
-            self.assertEqual([row.split("`")[1] for row in rows], [key.name for key in section.keys])
-            for row, key in zip(rows, section.keys, strict=True):
+            own = [key for key in section.keys if not key.inherited]
+            self.assertEqual([row.split("`")[1] for row in rows], [key.name for key in own])
+            for key in section.keys:
+                self.assertIn(f"`{key.name}`", body)
+            for row, key in zip(rows, own, strict=True):
                 self.assertTrue(key.doc, key.path)
                 self.assertEqual(len(re.split(r"(?<!\\)\|", row)), 7, row)
 
@@ -116,7 +144,10 @@ class GeneratedFileTests(SynchronousTestCase):
         settings, problems = load(text)
         assert settings is not None
         self.assertEqual(problems, set())
+        self.assertEqual(list(settings.rules), ["example"])
         for section in sections():
+            if section.many:
+                continue
             table = tomllib.loads(text)[section.name]
             self.assertEqual(list(table), [key.name for key in section.keys])
             for key in section.keys:
@@ -125,6 +156,27 @@ class GeneratedFileTests(SynchronousTestCase):
                     self.assertIsInstance(value, Path)
                 else:
                     self.assertEqual(value, key.default, key.path)
+
+    def test_every_example_of_a_rule_is_of_use(self) -> None:
+        example_of_a_rule = example().partition("\n#[rules.example]\n")[2].partition("\n[relay]")[0]
+        text = "[rules.example]\n" + re.sub(r"(?m)^#(?! |$)", "", example_of_a_rule)
+        settings, problems = load(text)
+        assert settings is not None
+        self.assertEqual(problems, {"tls.certificate", "tickets.certificate"})
+        rule = SecurityRules(settings).for_target("a.lab.example.com", 5900)
+        self.assertEqual((rule.name, rule.mode), ("example", TargetSecurity.AUTO))
+
+    def test_secrets_file_of_the_reference_loads(self) -> None:
+        toml = reference().partition("## Secrets file")[2].partition("```toml\n")[2].partition("```")[0]
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory, "secrets.toml")
+            path.touch(0o600)
+            path.write_text(toml)
+            secrets = load_secrets(path)
+        found = secrets.find("vnc.example.com", 5901)
+        assert found is not None
+        self.assertEqual(found.username, "console")
+        self.assertEqual(len(secrets), 3)
 
     def test_lines_of_the_example_fit(self) -> None:
         self.assertLessEqual(max(map(len, example().splitlines())), 100)
