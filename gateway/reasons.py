@@ -33,6 +33,8 @@ class EndReason(enum.Enum):
     """The service stops."""
     PROTOCOL_ERROR = ("protocol-error", 1002, "WebSocket protocol error")
     """The client broke RFC 6455."""
+    CLIENT_RFB_ERROR = ("client-rfb-error", 1002, "RFB protocol error")
+    """The client broke RFB while the gateway asked it for a password on a target's behalf."""
     UNSUPPORTED_DATA = ("unsupported-data", 1003, "Only binary messages are accepted")
     """The client sent a text message."""
     MESSAGE_TOO_BIG = ("message-too-big", 1009, "Message too big")
@@ -51,8 +53,28 @@ class EndReason(enum.Enum):
     """No route, no such socket, no permission: any other connect failure."""
     TARGET_LOST = ("target-lost", 4006, "Connection to the target was lost")
     """The target's connection broke after it was joined."""
-    TARGET_UNSUPPORTED = ("target-unsupported", 4007, "This kind of target is not supported")
-    """The ticket asks for a way to the target that this version has not."""
+    TARGET_TLS_FAILED = ("target-tls-failed", 4010, "No secure connection to the target")
+    """TLS with the target failed before its certificate could be judged."""
+    TARGET_UNTRUSTED = ("target-untrusted", 4011, "Target's certificate is not trusted")
+    """No certificate, or none that a trusted authority issued for this use, or not the pinned one."""
+    TARGET_WRONG_NAME = ("target-wrong-name", 4012, "Target's certificate is for another name")
+    """The certificate is genuine and names another host."""
+    TARGET_EXPIRED = ("target-expired", 4013, "Target's certificate is out of date")
+    """The certificate, or one of its issuers, has expired or is not valid yet."""
+    TARGET_REJECTED_US = ("target-rejected-us", 4014, "Target does not accept the gateway's certificate")
+    """The target wants a client certificate, and ours is missing or not good enough."""
+    TARGET_INSECURE = ("target-insecure", 4015, "Target offers no secure connection")
+    """Security is required, and the target has none that may be used; nothing is downgraded."""
+    TARGET_AUTH_FAILED = ("target-auth-failed", 4016, "Target did not accept the password")
+    """The console server refused to authenticate whoever answered: the gateway, or the browser."""
+    TARGET_PROTOCOL_ERROR = ("target-protocol-error", 4017, "Target does not speak its protocol")
+    """What the target sent breaks its protocol, or is beyond every bound."""
+    TARGET_HANDSHAKE_TIMEOUT = (
+        "target-handshake-timeout",
+        4018,
+        "Target did not finish its handshake",
+    )
+    """The target stalled in a handshake, or the user did not answer what it asks."""
 
     def __init__(self, label: str, code: int | None, public: str) -> None:
         self.label = label

@@ -35,8 +35,8 @@ from gateway.reasons import EndReason
 from gateway.relay import NATIVE
 from gateway.sessions import Registry, Sessions
 from gateway.settings import Problem, Settings, SettingsError, parse_endpoint
-from gateway.targets import DestinationPolicy, Dialler, OwnAddress
-from gateway.tickets import KeyFileError, TicketDecoder, load_verification_key
+from gateway.targets import DestinationPolicy, Dialler, OwnAddress, Securer, Trusts
+from gateway.tickets import Grant, KeyFileError, TicketDecoder, load_verification_key
 from gateway.web import PageError, console_resource
 
 __all__ = ["GatewayService", "check_files", "make_service"]
@@ -51,6 +51,7 @@ def make_service(
     reactor: Any = None,
     pages: Mapping[str, IResource] | None = None,
     ticket_keys: Sequence[RSAPublicKey] | None = None,
+    complete: Callable[[Grant], Grant] | None = None,
     now: Callable[[], float] = time.time,
 ) -> GatewayService:
     """Build the gateway; nothing listens until the service is started.
@@ -59,6 +60,9 @@ def make_service(
     :param reactor: defaults to Twisted's; it must provide ``IReactorFDSet`` (all but IOCP do).
     :param pages: twisted.web resources served under ``/NAME`` of the same listeners.
     :param ticket_keys: keys that verify tickets, instead of the one in ``tickets.certificate``.
+    :param complete: is given the grant of every ticket that was verified and returns the one to go by, such
+        as with the password that the gateway is to answer the target with; it may raise ``TicketRefused``.
+        It is called in the reactor's thread, more than once for a ticket that is used again.
     :param now: wall clock that tickets are held against, in seconds since the epoch.
     :raises SettingsError: when a certificate or key file, or a file of the console page, cannot be used.
     """
@@ -73,7 +77,12 @@ def make_service(
         assert settings.tickets.certificate is not None
         ticket_keys = [load_verification_key(settings.tickets.certificate)]
     decoder = TicketDecoder(ticket_keys, settings.tickets, now)
-    return GatewayService(settings, reactor, decoder.decode, {**_own_pages(settings), **(pages or {})})
+    decode = decoder.decode if complete is None else _completed(decoder.decode, complete)
+    return GatewayService(settings, reactor, decode, {**_own_pages(settings), **(pages or {})})
+
+
+def _completed(decode: Callable[[str], Grant], complete: Callable[[Grant], Grant]) -> Callable[[str], Grant]:
+    return lambda path: complete(decode(path))
 
 
 def _own_pages(settings: Settings) -> dict[str, IResource]:
@@ -94,6 +103,10 @@ def check_files(settings: Settings, *, need_ticket_key: bool = True) -> list[Pro
             server_context(settings.tls, load_identity(settings.tls))
         except SettingsError as error:
             problems += error.problems
+    try:
+        Trusts(settings)
+    except SettingsError as error:
+        problems += error.problems
     if need_ticket_key and settings.tickets.certificate is None:
         remedy = "name the certificate of the engine that signs the tickets"
         problems.append(Problem(Path("settings"), "tickets.certificate", "is not set", remedy))
@@ -120,7 +133,7 @@ class GatewayService(Service):
         self,
         settings: Settings,
         reactor: Any,
-        decode: Callable[[str], Any],
+        decode: Callable[[str], Grant],
         pages: dict[str, IResource],
     ) -> None:
         """Use :func:`make_service`."""
@@ -132,6 +145,7 @@ class GatewayService(Service):
         self._context = (
             server_context(settings.tls, load_identity(settings.tls)) if settings.listen.tls else None
         )
+        self._trusts = Trusts(settings)
         self.listeners: list[Listener] = []
         """What is bound: the real addresses, where a port was 0."""
         self.registry = Registry(settings.limits)
@@ -172,7 +186,8 @@ class GatewayService(Service):
         self._poller = self._make_poller()
         polled = PolledReactor(reactor, self._poller)
         dialler = Dialler(polled, policy, settings.targets.sockets, settings.targets.connect_timeout)
-        self._sessions = Sessions(reactor, self._poller, dialler, self.registry, settings.relay)
+        securer = Securer(polled, self._poller, settings.security, self._trusts)
+        self._sessions = Sessions(reactor, self._poller, dialler, securer, self.registry, settings.relay)
         self._sessions.heartbeat.start()
         self._front = front = Front(
             polled,

@@ -7,10 +7,13 @@ is in CI: then they fail.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import attrs
 import click
@@ -35,10 +38,47 @@ def _program(*names: str) -> Callable[[], str | None]:
     return lambda: next(filter(None, map(shutil.which, names)), None)
 
 
+def _server_program(name: str) -> Callable[[], str | None]:
+    """A program that may be outside an ordinary user's search path."""
+    return lambda: shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+
+
+def _directory(*patterns: str) -> Callable[[], str | None]:
+    """The directory under ``/usr`` that has a file which matches."""
+    return lambda: next(
+        (str(path.parent) for pattern in patterns for path in Path("/usr").glob(pattern)), None
+    )
+
+
+@functools.cache
+def _qemu_with_spice() -> str | None:
+    """QEMU, if it has SPICE's graphics card."""
+    program = _program("qemu-system-x86_64")()
+    if program is None:
+        return None
+    devices = subprocess.run([program, "-device", "help"], capture_output=True, check=False)
+    return program if b'"qxl-vga"' in devices.stdout else None
+
+
 PEERS = {
     "chromium": Peer("drives the console page", "chromium", _program("chromium", "chromium-browser")),
     "certutil": Peer("lets Chromium trust the test CA", "libnss3-tools", _program("certutil")),
     "qemu": Peer("is a real VNC server", "qemu-system-x86", _program("qemu-system-x86_64")),
+    "qemu-spice": Peer(
+        "is a real SPICE server (Debian 13: qemu-system-modules-spice)", "qemu-system-x86", _qemu_with_spice
+    ),
+    "tigervnc": Peer(
+        "is a VNC server with several security types", "tigervnc-standalone-server", _program("Xtigervnc")
+    ),
+    "scram": Peer(
+        "lets QEMU authenticate with SASL",
+        "libsasl2-modules",
+        _directory("lib/*/sasl2/libscram.so*", "lib*/sasl2/libscram.so*"),
+    ),
+    "saslpasswd2": Peer("makes QEMU's user database", "sasl2-bin", _server_program("saslpasswd2")),
+    "spice-html5": Peer(
+        "is a SPICE client for browsers", "spice-html5", _directory("share/spice-html5/main.js")
+    ),
     "systemd": Peer(
         "verifies the unit, passes sockets",
         "systemd",
@@ -70,15 +110,15 @@ def required() -> bool:
 
 def main() -> int:
     """Say what the tests will use."""
-    lost = []
+    lost: list[Peer] = []
     click.echo("The tests use .venv, loopback connections, temporary directories, and:")
     for name, peer in PEERS.items():
         found = peer.find()
         if found is None:
             lost.append(peer)
-        click.echo(f"  {name:<9} {found or 'not found':<32} {peer.purpose}")
+        click.echo(f"  {name:<11} {found or 'not found':<38} {peer.purpose}")
     if lost:
-        packages = " ".join(peer.package for peer in lost)
+        packages = " ".join(dict.fromkeys(peer.package for peer in lost))
         click.echo(f"Tests that need what was not found are skipped; to run them, install: {packages}")
         if required():
             click.echo("CONSOLE_GATEWAY_REQUIRE_PEERS=1: nothing may be missing", err=True)

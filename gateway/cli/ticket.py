@@ -13,6 +13,7 @@ import click
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from gateway.reasons import Refusal
+from gateway.settings import TargetSecurity
 from gateway.settings.model import TicketSettings
 from gateway.tickets import (
     KeyFileError,
@@ -36,6 +37,7 @@ __all__ = ["ticket"]
 _DEFAULTS = TicketSettings()
 _FILE = click.Path(path_type=Path)
 _STYLES = {style.value: style for style in TicketStyle}
+_SECURITY = {how.value: how for how in TargetSecurity if how is not TargetSecurity.TICKET}
 _MAX_INPUT = 131072
 _MAX_SHOWN = 300
 _LABEL_WIDTH = 14
@@ -72,6 +74,17 @@ Example:
     "--tls/--no-tls", default=False, show_default=True, help="Secure the leg to the console with TLS."
 )
 @click.option(
+    "--security",
+    type=click.Choice(sorted(_SECURITY)),
+    help="How to secure it, whatever --tls says: by VeNCrypt inside RFB, by TLS at once, or as the console "
+    "shows by speaking first or not. Tickets of engines do not say it.",
+)
+@click.option(
+    "--server-name",
+    help="Name or address that the console's certificate must be for, if that is not --host. "
+    "Tickets of engines do not say it.",
+)
+@click.option(
     "--lifetime",
     type=click.IntRange(1, 86400),
     default=120,
@@ -86,7 +99,15 @@ Example:
     help="Whose way of writing to follow; the gateway takes them all.",
 )
 def sign(
-    key: Path, certificate: Path | None, host: str, port: int, tls: bool, lifetime: int, style: str
+    key: Path,
+    certificate: Path | None,
+    host: str,
+    port: int,
+    tls: bool,
+    security: str | None,
+    server_name: str | None,
+    lifetime: int,
+    style: str,
 ) -> None:
     """Sign a ticket for a console and print it.
 
@@ -100,17 +121,19 @@ def sign(
         raise click.ClickException(str(error)) from None
     if carried is not None and carried.public_key() != signing_key.public_key():
         raise click.ClickException(f"{certificate}: not the certificate of the key in {key}; name the pair")
+    how = _SECURITY[security] if security is not None else None
     try:
         text = encode_ticket(
             signing_key,
-            Target(host=host, port=port, tls=tls),
+            Target(host=host, port=port, tls=tls, security=how, server_name=server_name),
             certificate=carried,
             valid_from=datetime.datetime.now(datetime.UTC),
             lifetime=datetime.timedelta(seconds=lifetime),
             style=_STYLES[style],
         )
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="'--host'") from None
+        hint = "'--host'" if server_name is None else "'--host' or '--server-name'"
+        raise click.BadParameter(str(error), param_hint=hint) from None
     click.echo(text)
 
 
@@ -242,6 +265,10 @@ def _target_rows(items: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     yield "Port", _shown(items["port"])
     tls = items["ssl_target"]
     yield "TLS", _shown(tls) if isinstance(tls, bool) else f"{_json(tls)} (neither true nor false)"
+    if items.get("security") is not None:
+        yield "Security", _shown(items["security"])
+    if items.get("server_name") is not None:
+        yield "Server name", _shown(items["server_name"])
     if items.get("path"):
         yield "Path", _shown(items["path"])
     if items.get("token"):

@@ -12,38 +12,21 @@ from typing import Final
 
 import attrs
 
+from gateway.net.http_head import MAX_HEADERS, BadHead, Fields, Head, split_head
+
 __all__ = ["MAX_HEADERS", "BadHead", "RequestHead", "parse_head"]
 
-MAX_HEADERS: Final = 100
-"""Most header fields that a request may have."""
-
 _REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!-~]+) HTTP/(1\.[01])")
-# Nothing is given back by a repetition, or white space could be divided in two in as many ways as it is long.
-_FIELD: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[ \t]*+([\t -~\x80-\xff]*+)")
-
-
-class BadHead(Exception):
-    """The bytes are no request head."""
 
 
 @attrs.frozen
-class RequestHead:
+class RequestHead(Head):
     """Method, target and header fields of a request."""
 
     method: str
     target: str
     """The request target as sent: printable ASCII."""
-    fields: tuple[tuple[str, str], ...]
-    """Header fields in order, names in lower case, values without surrounding white space."""
-
-    def values(self, name: str) -> list[str]:
-        """All values of the field ``name`` (lower case)."""
-        return [value for key, value in self.fields if key == name]
-
-    def tokens(self, name: str) -> list[str]:
-        """The items of a comma-separated field, trimmed and in lower case."""
-        # By name: what else is white space in Latin-1 is none in HTTP (RFC 9110, section 5.6.3).
-        return [item.strip(" \t").lower() for value in self.values(name) for item in value.split(",")]
+    fields: Fields
 
     @property
     def wants_websocket(self) -> bool:
@@ -60,18 +43,10 @@ def parse_head(data: bytes) -> RequestHead:
     """Parse a request head that ends with an empty line.
 
     :raises BadHead: for anything but CRLF-separated lines of RFC 9112's grammar (no folding, no bare CR
-        or LF), or more than :data:`MAX_HEADERS` fields.
+        or LF), or more than :data:`~gateway.net.http_head.MAX_HEADERS` fields.
     """
-    lines = data[:-4].split(b"\r\n")
-    first = _REQUEST_LINE.fullmatch(lines[0])
-    if first is None or not data.endswith(b"\r\n\r\n"):
+    line, fields = split_head(data)
+    first = _REQUEST_LINE.fullmatch(line)
+    if first is None:
         raise BadHead("request line")
-    if len(lines) - 1 > MAX_HEADERS:
-        raise BadHead("too many header fields")
-    fields = []
-    for line in lines[1:]:
-        match = _FIELD.fullmatch(line)
-        if match is None:
-            raise BadHead("header field")
-        fields.append((match[1].decode("ascii").lower(), match[2].strip().decode("latin-1")))
-    return RequestHead(first[1].decode("ascii"), first[2].decode("ascii"), tuple(fields))
+    return RequestHead(first[1].decode("ascii"), first[2].decode("ascii"), fields)

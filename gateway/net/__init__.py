@@ -10,7 +10,15 @@ from gateway.net.poller import Poller
 from gateway.net.reactor import ConsoleReactor
 from gateway.net.reactor import install as install_reactor
 from gateway.net.stream import Stream
-from gateway.net.tls import ServerIdentity, load_identity, server_context
+from gateway.net.tls import (
+    ServerIdentity,
+    base_context,
+    load_certificates,
+    load_identity,
+    load_pair,
+    present_identity,
+    server_context,
+)
 
 __all__ = [
     "BLOCKED",
@@ -28,10 +36,14 @@ __all__ = [
     "Stream",
     "TlsChannel",
     "address_text",
+    "base_context",
     "install_reactor",
+    "load_certificates",
     "load_identity",
+    "load_pair",
     "notify",
     "open_listener",
+    "present_identity",
     "server_context",
     "tune",
 ]

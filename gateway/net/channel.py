@@ -87,6 +87,11 @@ class SocketChannel:
         self.read_wants_write = False
         self.write_wants_read = False
 
+    @property
+    def sock(self) -> socket.socket:
+        """The socket, for whoever binds TLS to it."""
+        return self._sock
+
     def fileno(self) -> int:
         return self._sock.fileno()
 
@@ -146,7 +151,8 @@ class TlsChannel:
             self.read_wants_write = True
             return False
         except SSL.Error as error:
-            raise _tls_error(error) from None
+            # With its cause, so that whoever verifies the other side can say what went wrong.
+            raise _tls_error(error) from error
         self.read_wants_write = False
         return True
 

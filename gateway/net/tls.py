@@ -1,4 +1,4 @@
-"""The shared TLS context of the listeners, loaded from the enrolled certificate and key.
+"""TLS contexts, and the certificates and keys they are made from.
 
 Everything that can be wrong with the files is found here, before a port is
 bound, and said as a :class:`~gateway.settings.Problem` that names the setting.
@@ -22,7 +22,15 @@ from OpenSSL import SSL
 
 from gateway.settings import Problem, SettingsError, TlsSettings, TlsVersion
 
-__all__ = ["ServerIdentity", "load_identity", "server_context"]
+__all__ = [
+    "ServerIdentity",
+    "base_context",
+    "load_certificates",
+    "load_identity",
+    "load_pair",
+    "present_identity",
+    "server_context",
+]
 
 _MAX_PEM: Final = 1 << 20
 _KEY_BLOCK: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----.+?-----END \1-----", re.DOTALL)
@@ -52,30 +60,72 @@ def load_identity(tls: TlsSettings, *, now: datetime.datetime | None = None) -> 
         or not PEM, key encrypted or open to others, key not matching the
         certificate, certificate expired or not valid yet.
     """
+    return load_pair(tls.certificate, tls.key, "tls", now=now)
+
+
+def load_pair(
+    certificate: Path | None, key: Path | None, table: str, *, now: datetime.datetime | None = None
+) -> ServerIdentity:
+    """As :func:`load_identity`, from the settings ``certificate`` and ``key`` of any table.
+
+    :param key: ``None`` when the certificate's file holds the key as well.
+    :param table: the settings' common prefix in messages, such as ``tls``.
+    """
     problems: list[Problem] = []
-    certificate = tls.certificate
+    setting = f"{table}.certificate"
     if certificate is None:
-        raise SettingsError(
-            [_problem(None, "tls.certificate", "is not set", "name the PEM file of the server certificate")]
-        )
-    chain = _load_chain(certificate, problems)
-    key_path, key_setting = (tls.key, "tls.key") if tls.key else (certificate, "tls.certificate")
+        raise SettingsError([_problem(None, setting, "is not set", "name the PEM file of the certificate")])
+    chain = load_certificates(certificate, setting, problems)
+    key_path, key_setting = (key, f"{table}.key") if key else (certificate, setting)
     # One file that holds both and is no good is one problem.
-    key = _load_key(key_path, key_setting, problems) if chain or tls.key else None
+    loaded = _load_key(key_path, key_setting, f"{table}.key", problems) if chain or key else None
     if chain:
-        _check_dates(certificate, chain[0], now or datetime.datetime.now(datetime.UTC), problems)
-        if key is not None and not _belongs(key, chain[0]):
+        _check_dates(certificate, setting, chain[0], now or datetime.datetime.now(datetime.UTC), problems)
+        if loaded is not None and not _belongs(loaded, chain[0]):
             problems.append(
                 _problem(
                     key_path,
                     key_setting,
                     f"this key does not belong to the first certificate in {certificate}",
-                    "name the key that the certificate was issued for, and put the server certificate first",
+                    "name the key that it was issued for, and put the client or server certificate first",
                 )
             )
-    if problems or not chain or key is None:
+    if problems or not chain or loaded is None:
         raise SettingsError(problems)
-    return ServerIdentity(chain, key)
+    return ServerIdentity(chain, loaded)
+
+
+def base_context(method: int) -> SSL.Context:
+    """What both directions have in common: no compression, no renegotiation, no cache, little memory.
+
+    :param method: ``SSL.TLS_SERVER_METHOD`` or ``SSL.TLS_CLIENT_METHOD``.
+    """
+    context = SSL.Context(method)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+    # Tickets keep resumption state at the client; a cache here would only cost memory.
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    return context
+
+
+def present_identity(context: SSL.Context, identity: ServerIdentity, file: Path, setting: str) -> None:
+    """Have the context show this certificate and its chain.
+
+    :param file: where it came from, and
+    :param setting: by which setting, for the message.
+    :raises SettingsError: when OpenSSL refuses the certificate or key.
+    """
+    try:
+        context.use_certificate(identity.chain[0])
+        for issuer in identity.chain[1:]:
+            context.add_extra_chain_cert(issuer)
+        context.use_privatekey(identity.key)
+        context.check_privatekey()
+    except SSL.Error as error:
+        # Such as a key that is too short for OpenSSL's security level.
+        reasons = "; ".join(item[-1] for item in error.args[0]) or "no reason given"
+        problem = _problem(file, setting, f"OpenSSL refuses it ({reasons})", "enrol a new certificate")
+        raise SettingsError([problem]) from None
 
 
 def server_context(tls: TlsSettings, identity: ServerIdentity) -> SSL.Context:
@@ -86,17 +136,9 @@ def server_context(tls: TlsSettings, identity: ServerIdentity) -> SSL.Context:
 
     :raises SettingsError: when the cipher list names no usable cipher, or OpenSSL refuses the certificate.
     """
-    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context = base_context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(_VERSIONS[tls.min_version])
-    context.set_options(
-        SSL.OP_NO_COMPRESSION
-        | SSL.OP_NO_RENEGOTIATION
-        | SSL.OP_CIPHER_SERVER_PREFERENCE
-        | SSL.OP_SINGLE_ECDH_USE
-    )
-    # Tickets keep resumption state at the client; a cache here would only cost memory.
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_SINGLE_ECDH_USE)
     try:
         context.set_cipher_list(tls.ciphers.encode("ascii"))
     except (SSL.Error, UnicodeEncodeError):
@@ -104,20 +146,25 @@ def server_context(tls: TlsSettings, identity: ServerIdentity) -> SSL.Context:
             None, "tls.ciphers", "names no cipher that OpenSSL knows", "use OpenSSL's cipher list syntax"
         )
         raise SettingsError([problem]) from None
-    try:
-        context.use_certificate(identity.chain[0])
-        for issuer in identity.chain[1:]:
-            context.add_extra_chain_cert(issuer)
-        context.use_privatekey(identity.key)
-        context.check_privatekey()
-    except SSL.Error as error:
-        # Such as a key that is too short for OpenSSL's security level.
-        reasons = "; ".join(item[-1] for item in error.args[0]) or "no reason given"
-        problem = _problem(
-            tls.certificate, "tls.certificate", f"OpenSSL refuses it ({reasons})", "enrol a new certificate"
-        )
-        raise SettingsError([problem]) from None
+    present_identity(context, identity, tls.certificate or Path("settings"), "tls.certificate")
     return context
+
+
+def load_certificates(path: Path, setting: str, problems: list[Problem]) -> list[x509.Certificate]:
+    """Every certificate of a PEM file; none, and one more problem, when that is not to be had.
+
+    :param setting: the setting that names the file.
+    """
+    content = _read(path, setting, problems)
+    if content is None:
+        return []
+    try:
+        return x509.load_pem_x509_certificates(content[0])
+    except ValueError:
+        problems.append(
+            _problem(path, setting, "holds no readable PEM certificate", "name a PEM certificate file")
+        )
+        return []
 
 
 def _problem(file: Path | None, key: str, text: str, remedy: str) -> Problem:
@@ -148,22 +195,7 @@ def _read(path: Path, setting: str, problems: list[Problem]) -> tuple[bytes, int
     return None
 
 
-def _load_chain(path: Path, problems: list[Problem]) -> list[x509.Certificate]:
-    content = _read(path, "tls.certificate", problems)
-    if content is None:
-        return []
-    try:
-        return x509.load_pem_x509_certificates(content[0])
-    except ValueError:
-        problems.append(
-            _problem(
-                path, "tls.certificate", "holds no readable PEM certificate", "name a PEM certificate file"
-            )
-        )
-        return []
-
-
-def _load_key(path: Path, setting: str, problems: list[Problem]) -> ServerKey | None:
+def _load_key(path: Path, setting: str, key_setting: str, problems: list[Problem]) -> ServerKey | None:
     content = _read(path, setting, problems)
     if content is None:
         return None
@@ -177,7 +209,9 @@ def _load_key(path: Path, setting: str, problems: list[Problem]) -> ServerKey | 
     block = _KEY_BLOCK.search(data)
     if block is None:
         problems.append(
-            _problem(path, setting, "holds no PEM private key", "name the PEM file of the key under tls.key")
+            _problem(
+                path, setting, "holds no PEM private key", f"name the PEM file of the key under {key_setting}"
+            )
         )
         return None
     try:
@@ -203,16 +237,18 @@ def _load_key(path: Path, setting: str, problems: list[Problem]) -> ServerKey | 
 
 
 def _check_dates(
-    path: Path, certificate: x509.Certificate, now: datetime.datetime, problems: list[Problem]
+    path: Path,
+    setting: str,
+    certificate: x509.Certificate,
+    now: datetime.datetime,
+    problems: list[Problem],
 ) -> None:
     if now > certificate.not_valid_after_utc:
         text = f"the certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
-        problems.append(_problem(path, "tls.certificate", text, "renew it, or correct this host's clock"))
+        problems.append(_problem(path, setting, text, "renew it, or correct this host's clock"))
     elif now < certificate.not_valid_before_utc:
         text = f"the certificate is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
-        problems.append(
-            _problem(path, "tls.certificate", text, "correct this host's clock, or issue it again")
-        )
+        problems.append(_problem(path, setting, text, "correct this host's clock, or issue it again"))
 
 
 def _belongs(key: ServerKey, certificate: x509.Certificate) -> bool:

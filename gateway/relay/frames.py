@@ -1,7 +1,8 @@
 """WebSocket framing (RFC 6455, section 5) without I/O.
 
-:class:`FrameDecoder` turns received bytes into payload and control frames,
+:class:`FrameDecoder` turns the bytes of a client into payload and control frames,
 :func:`write_header` puts a frame header in front of a payload where it lies.
+What a server sends, :mod:`gateway.relay.remote` decodes.
 Payload is streamed: a frame is passed on as it arrives and never assembled, so
 the size of a message costs no memory.
 """
@@ -19,10 +20,12 @@ __all__ = [
     "MAX_HEADER",
     "FrameDecoder",
     "FrameError",
+    "FrameReader",
     "Opcode",
     "close_payload",
     "control_frame",
     "parse_close",
+    "parse_length",
     "write_header",
 ]
 
@@ -57,12 +60,10 @@ class FrameError(Exception):
         self.code = code
 
 
-class FrameDecoder:
-    """Decode the byte stream of a client: binary messages and control frames, all masked.
+class FrameReader:
+    """What there is to know of a peer's stream of frames, whichever peer it is.
 
-    Feed it any cut of the stream, and it returns payload; :attr:`ping` holds
-    what a pong is owed for.  A close frame or a violation sets :attr:`ended`,
-    and the rest is ignored.
+    A close frame or a violation sets :attr:`ended`, and the rest is ignored.
     """
 
     __slots__ = (
@@ -70,27 +71,20 @@ class FrameDecoder:
         "_control_opcode",
         "_fragmented",
         "_head",
-        "_key",
         "_left",
         "_max_message",
         "_message",
-        "_unmask",
         "close_code",
         "ended",
         "error",
         "ping",
     )
 
-    def __init__(self, max_message: int, unmask: Unmask = native_unmask) -> None:
-        """
-        :param max_message: largest message accepted, in bytes, over all its fragments.
-        :param unmask: ``unmask(data, key)`` for a four-byte key that starts at the data's first byte.
-        """
+    def __init__(self, max_message: int) -> None:
+        """:param max_message: largest message accepted, in bytes, over all its fragments."""
         self._max_message = max_message
-        self._unmask = unmask
         self._head = b""
         self._left = 0
-        self._key = b""
         self._control_opcode = 0
         self._control = b""
         self._fragmented = False
@@ -104,100 +98,16 @@ class FrameDecoder:
         self.error: FrameError | None = None
         """How the peer broke the protocol."""
 
-    def feed(self, data: bytes | memoryview) -> bytes:
-        """Decode ``data`` and return the payload that it brought.
-
-        ``data`` is read during the call only: it may lie in a buffer that is used again.
-        """
-        if self.ended:
-            return b""
-        pieces: list[bytes] = []
-        size = len(data)
-        position = 0
-        try:
-            while position < size:
-                # Long payloads are unmasked from where they lie, headers and short frames from a small copy.
-                if not self._left:
-                    position += self._scan(bytes(data[position : position + _WINDOW]), pieces)
-                if self._left and position < size:
-                    take = min(self._left, size - position)
-                    self._take(data[position : position + take], pieces)
-                    position += take
-                if self.ended:
-                    break
-        except FrameError as error:
-            # Its frames would keep this decoder, and through it the session, in a cycle.
-            self.error = error.with_traceback(None)
-            self.ended = True
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _scan(self, window: bytes, pieces: list[bytes]) -> int:
-        """Decode frames that ``window`` holds to their ends, and the header of one that it does not.
-
-        :returns: how many bytes were used.
-        """
-        kept = len(self._head)
-        if kept:
-            # A header was cut; the bytes kept of it are fewer than a header's.
-            window = self._head + window
-            self._head = b""
-        unmask = self._unmask
-        limit = self._max_message
-        size = len(window)
-        position = 0
-        while size - position >= 2:
-            first = window[position]
-            second = window[position + 1]
-            if first != _WHOLE_BINARY or second < _MASKED or self._fragmented:
-                # What is wrong with the first two bytes does not wait for the others.
-                self._check(first, second)
-            length = second & 0x7F
-            body = position + (6 if length < 126 else 8 if length == 126 else 14)
-            if body > size:
-                break
-            if length >= 126:
-                length = _long_length(window[position + 2 : body - 4])
-            end = body + length
-            if first == _WHOLE_BINARY and end <= size and length <= limit:
-                # Most frames by far: key and pointer events, each in one piece.
-                pieces.append(unmask(window[body:end], window[body - 4 : body]))
-                position = end
-                continue
-            self._enter(first, length)
-            self._key = window[body - 4 : body]
-            self._left = length
-            if length:
-                return body - kept
-            if self._control_opcode:
-                self._control_received()
-                if self.ended:
-                    return body - kept
-            position = body
-        self._head = window[position:]
-        return size - kept
-
-    def _take(self, masked: bytes | memoryview, pieces: list[bytes]) -> None:
-        """Unmask what has come of the payload of the frame that was entered."""
-        piece = self._unmask(masked, self._key)
-        taken = len(piece)
-        self._left -= taken
-        if self._left:
-            turn = taken & 3
-            self._key = self._key[turn:] + self._key[:turn]
-        if not self._control_opcode:
-            pieces.append(piece)
-            return
-        self._control += piece
-        if not self._left:
-            self._control_received()
+    def _fail(self, error: FrameError) -> None:
+        # Its frames would keep this decoder, and through it the session, in a cycle.
+        self.error = error.with_traceback(None)
+        self.ended = True
 
     def _check(self, first: int, second: int) -> None:
         """Refuse what the first two bytes of a header already show to be wrong."""
         opcode = first & 0x0F
         if first & 0x70:
             raise FrameError(1002, "reserved bit set without an extension")
-        if second < _MASKED:
-            raise FrameError(1002, "client frame is not masked")
         if opcode & 0x8:
             if opcode > Opcode.PONG:
                 raise FrameError(1002, "reserved opcode")
@@ -234,6 +144,115 @@ class FrameDecoder:
         elif opcode == Opcode.CLOSE:
             self.close_code = parse_close(payload)
             self.ended = True
+
+
+class FrameDecoder(FrameReader):
+    """Decode the byte stream of a client: binary messages and control frames, all masked.
+
+    Feed it any cut of the stream, and it returns payload; :attr:`ping` holds
+    what a pong is owed for.
+    """
+
+    __slots__ = ("_key", "_unmask")
+
+    def __init__(self, max_message: int, unmask: Unmask = native_unmask) -> None:
+        """
+        :param max_message: largest message accepted, in bytes, over all its fragments.
+        :param unmask: ``unmask(data, key)`` for a four-byte key that starts at the data's first byte.
+        """
+        super().__init__(max_message)
+        self._unmask = unmask
+        self._key = b""
+
+    def feed(self, data: bytes | memoryview) -> bytes:
+        """Decode ``data`` and return the payload that it brought.
+
+        ``data`` is read during the call only: it may lie in a buffer that is used again.
+        """
+        if self.ended:
+            return b""
+        pieces: list[bytes] = []
+        size = len(data)
+        position = 0
+        try:
+            while position < size:
+                # Long payloads are unmasked from where they lie, headers and short frames from a small copy.
+                if not self._left:
+                    position += self._scan(bytes(data[position : position + _WINDOW]), pieces)
+                if self._left and position < size:
+                    take = min(self._left, size - position)
+                    self._take(data[position : position + take], pieces)
+                    position += take
+                if self.ended:
+                    break
+        except FrameError as error:
+            self._fail(error)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _scan(self, window: bytes, pieces: list[bytes]) -> int:
+        """Decode frames that ``window`` holds to their ends, and the header of one that it does not.
+
+        :returns: how many bytes were used.
+        """
+        kept = len(self._head)
+        if kept:
+            # A header was cut; the bytes kept of it are fewer than a header's.
+            window = self._head + window
+            self._head = b""
+        unmask = self._unmask
+        limit = self._max_message
+        size = len(window)
+        position = 0
+        while size - position >= 2:
+            first = window[position]
+            second = window[position + 1]
+            if first != _WHOLE_BINARY or second < _MASKED or self._fragmented:
+                # What is wrong with the first two bytes does not wait for the others.
+                self._check(first, second)
+            length = second & 0x7F
+            body = position + (6 if length < 126 else 8 if length == 126 else 14)
+            if body > size:
+                break
+            if length >= 126:
+                length = parse_length(window[position + 2 : body - 4])
+            end = body + length
+            if first == _WHOLE_BINARY and end <= size and length <= limit:
+                # Most frames by far: key and pointer events, each in one piece.
+                pieces.append(unmask(window[body:end], window[body - 4 : body]))
+                position = end
+                continue
+            self._enter(first, length)
+            self._key = window[body - 4 : body]
+            self._left = length
+            if length:
+                return body - kept
+            if self._control_opcode:
+                self._control_received()
+                if self.ended:
+                    return body - kept
+            position = body
+        self._head = window[position:]
+        return size - kept
+
+    def _take(self, masked: bytes | memoryview, pieces: list[bytes]) -> None:
+        """Unmask what has come of the payload of the frame that was entered."""
+        piece = self._unmask(masked, self._key)
+        taken = len(piece)
+        self._left -= taken
+        if self._left:
+            turn = taken & 3
+            self._key = self._key[turn:] + self._key[:turn]
+        if not self._control_opcode:
+            pieces.append(piece)
+            return
+        self._control += piece
+        if not self._left:
+            self._control_received()
+
+    def _check(self, first: int, second: int) -> None:
+        if second < _MASKED:
+            raise FrameError(1002, "client frame is not masked")
+        super()._check(first, second)
 
 
 def write_header(buffer: memoryview, start: int, end: int) -> int:
@@ -289,7 +308,11 @@ def parse_close(payload: bytes) -> int | None:
     return code
 
 
-def _long_length(field: bytes) -> int:
+def parse_length(field: bytes | memoryview) -> int:
+    """A frame's extended payload length of 16 or 64 bits (section 5.2).
+
+    :raises FrameError: 1002 for a negative one, or one that is not in its shortest form.
+    """
     length = int.from_bytes(field, "big")
     if length >> 63:
         raise FrameError(1002, "frame length has its most significant bit set")

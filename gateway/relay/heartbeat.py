@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from gateway.relay.legs import VISITS, WebSocketLeg
+from gateway.relay.framed import VISITS, FramedLeg
 
 __all__ = ["Heartbeat"]
 
@@ -25,7 +25,7 @@ class Heartbeat:
     def __init__(self, clock: IReactorTime, interval: float) -> None:
         """:param interval: seconds of silence before a ping, and again before giving up; 0 for no pings."""
         slots = max(1, round(interval / VISITS))
-        self._slots: list[dict[WebSocketLeg, Callable[[], None]]] = [{} for _ in range(slots)]
+        self._slots: list[dict[FramedLeg, Callable[[], None]]] = [{} for _ in range(slots)]
         self._turn = 0
         self._loop = LoopingCall(self._visit)
         self._loop.clock = clock
@@ -41,7 +41,7 @@ class Heartbeat:
         if self._loop.running:
             self._loop.stop()
 
-    def add(self, leg: WebSocketLeg, dead: Callable[[], None]) -> Callable[[], None]:
+    def add(self, leg: FramedLeg, dead: Callable[[], None]) -> Callable[[], None]:
         """Visit ``leg`` from now on and call ``dead`` when it is to be given up; returns the way to stop."""
         # The slot just visited: its next turn is as far away as can be.
         slot = self._slots[self._turn - 1]

@@ -1,5 +1,8 @@
 """Legs: the two ends of a relay, each a byte stream on a non-blocking socket.
 
+Here are what they have in common and the plain one; those that speak
+WebSocket are in :mod:`gateway.relay.framed`.
+
 A leg reads from its own socket and *puts* what it read to its peer.  What the
 peer's socket does not take at once becomes the peer's ``pending``, and while
 anything is pending nothing more is read: that is the whole of back-pressure,
@@ -20,36 +23,34 @@ from twisted.logger import Logger
 
 from gateway.net.channel import BLOCKED, RECORD_SIZE, Channel
 from gateway.net.poller import GONE, PEER_CLOSED, READABLE, WRITABLE, Poller
-from gateway.relay.frames import (
-    MAX_HEADER,
-    FrameDecoder,
-    FrameError,
-    Opcode,
-    close_payload,
-    control_frame,
-    write_header,
-)
+from gateway.reasons import EndReason
+from gateway.relay.frames import MAX_HEADER, FrameError
 
-__all__ = ["BUFFER_SIZE", "VISITS", "Leg", "LegOwner", "RawLeg", "WebSocketLeg"]
+__all__ = [
+    "BUFFER_SIZE",
+    "HEADROOM",
+    "Leg",
+    "LegOwner",
+    "Peer",
+    "RawLeg",
+    "read_buffer",
+]
 
 BUFFER_SIZE: Final = 8 * RECORD_SIZE
 """Bytes of one read, and so the most that is ever pending in one direction."""
-
-VISITS: Final = 4
-"""How often in a ping interval a leg is asked for signs of life: silence is measured to a quarter of it."""
 
 _FLOOD_READS: Final = 16
 _FLOOD_GAP: Final = 0.0005
 """So many reads of less than a TLS record in a row, each within so many seconds of the last, are a flood."""
 
-_HEADROOM: Final = 16
+HEADROOM: Final = 16
 """Space before a payload for the header of whatever frames it."""
 
-# Shared by all sessions of the process: contents never outlive the event that filled them.
-_read_buffer = memoryview(bytearray(_HEADROOM + BUFFER_SIZE))
+read_buffer: Final = memoryview(bytearray(HEADROOM + BUFFER_SIZE))
+"""Shared by all sessions of the process: contents never outlive the event that filled them."""
+
 # Minus a frame header, so that header and payload together fill whole TLS records.
-_raw_window = _read_buffer[_HEADROOM : _HEADROOM + BUFFER_SIZE - MAX_HEADER]
-_framed_window = _read_buffer[_HEADROOM:]
+_raw_window = read_buffer[HEADROOM : HEADROOM + BUFFER_SIZE - MAX_HEADER]
 
 
 class LegOwner(Protocol):
@@ -77,6 +78,23 @@ class LegOwner(Protocol):
         """The socket of this leg is closed."""
 
 
+class Peer(Protocol):
+    """What a leg puts its payload to: another leg, or whoever stands for one."""
+
+    @property
+    def pending(self) -> bytes | None:
+        """Bytes it was given and did not get rid of; while there are any, it is given no more."""
+
+    def put(self, buffer: memoryview | bytes, start: int, end: int) -> None:
+        """See :meth:`Leg.put`."""
+
+    def pause(self) -> None:
+        """Put no more: bytes are pending."""
+
+    def resume(self) -> None:
+        """Put again: nothing is pending any more."""
+
+
 class Leg:
     """What raw and WebSocket legs have in common: polling, writing, the orderly end."""
 
@@ -90,6 +108,7 @@ class Leg:
         "_poller",
         "_resting",
         "_watched",
+        "excuse",
         "is_closed",
         "owner",
         "peer",
@@ -107,11 +126,13 @@ class Leg:
         self._resting = False
         self._eof = False
         self.owner: LegOwner | None = None
-        self.peer: Leg | None = None
+        self.peer: Peer | None = None
         self.pending: bytes | None = None
         self.reading = False
         self.received = 0
         """Payload bytes received from this side."""
+        self.excuse: Callable[[], tuple[EndReason, str] | None] | None = None
+        """What it means when the other side leaves before it has said anything, if anybody knows better."""
         self.is_closed = False
 
     # -- commands of the owner ---------------------------------------------------
@@ -120,7 +141,7 @@ class Leg:
         """Watch for the end of the connection only, until :meth:`join`."""
         self._watch()
 
-    def join(self, peer: Leg) -> None:
+    def join(self, peer: Peer) -> None:
         """Begin to read and put everything to ``peer``."""
         self.peer = peer
         self.reading = peer.pending is None
@@ -335,7 +356,7 @@ class RawLeg(Leg):
                 return
             self.received += count
             assert self.peer is not None
-            self.peer.put(_read_buffer, _HEADROOM, _HEADROOM + count)
+            self.peer.put(read_buffer, HEADROOM, HEADROOM + count)
             if count < RECORD_SIZE:
                 self._pace()
             else:
@@ -380,141 +401,3 @@ class RawLeg(Leg):
         self._channel.shutdown_write()
         if self._eof:
             self._close()
-
-
-class WebSocketLeg(Leg):
-    """The server's side of a WebSocket connection whose opening handshake is done."""
-
-    __slots__ = ("_close_frame", "_controls", "_decoder", "_early", "_heard", "_queued", "_silence")
-
-    def __init__(
-        self, channel: Channel, poller: Poller, *, max_message: int, unsent: bytes = b"", early: bytes = b""
-    ) -> None:
-        """
-        :param max_message: largest message accepted, in bytes.
-        :param unsent: bytes of the opening handshake that the socket did not take yet.
-        :param early: bytes that arrived behind the opening handshake, :data:`BUFFER_SIZE` at most.
-        """
-        super().__init__(channel, poller)
-        self._decoder = FrameDecoder(max_message)
-        self._early = early
-        self._controls: dict[Opcode, bytes] = {}
-        self._close_frame = b""
-        self._heard = True
-        self._queued = 0
-        self._silence = 0
-        self.pending = unsent or None
-
-    def join(self, peer: Leg) -> None:
-        super().join(peer)
-        self._take_early()
-
-    def finish(self, code: int | None = None, reason: str = "") -> None:
-        super().finish(code, reason)
-        self._take_early()
-
-    def heartbeat(self) -> bool:
-        """Called :data:`VISITS` times per ping interval: false when the client is to be given up."""
-        if self.is_closed:
-            return True
-        # A send buffer is writable again only when much of it is free: until then, bytes that leave it tell.
-        before, self._queued = self._queued, self._channel.queued()
-        if self._heard or self._queued < before or not self.reading:
-            # While the target is the slow one, nothing is read and silence means nothing.
-            self._heard = False
-            self._silence = 0
-            return True
-        self._silence += 1
-        if self._silence == VISITS:
-            self._guarded(self._control, Opcode.PING, b"")
-        return self._silence < 2 * VISITS
-
-    def put(self, buffer: memoryview | bytes, start: int, end: int) -> None:
-        assert isinstance(buffer, memoryview)
-        try:
-            self._send(buffer[write_header(buffer, start, end) : end])
-        except OSError as error:
-            self._broke(error)
-
-    def _read(self) -> None:
-        count = self._channel.recv_into(_framed_window)
-        if count > 0:
-            self._heard = True
-            self._decode(_framed_window[:count])
-        elif count == BLOCKED:
-            self._watch()
-        elif self._finishing:
-            self._close()
-        else:
-            self._reached_end()
-
-    def _take_early(self) -> None:
-        early, self._early = self._early, b""
-        if early:
-            self._guarded(self._decode, early)
-
-    def _decode(self, data: bytes | memoryview) -> None:
-        decoder = self._decoder
-        if decoder.ended:
-            return
-        payload = decoder.feed(data)
-        peer = self.peer
-        if payload and peer is not None:
-            self.received += len(payload)
-            peer.put(payload, 0, len(payload))
-        if decoder.ping is not None:
-            ping, decoder.ping = decoder.ping, None
-            if not self._finishing:
-                self._control(Opcode.PONG, ping)
-        if decoder.ended:
-            self._heard_out()
-
-    def _heard_out(self) -> None:
-        """The client has nothing more to say: it sent a close frame, or broke the protocol."""
-        decoder = self._decoder
-        if self._finishing:
-            if self.pending is None and not self.is_closed:
-                # Our close frame is out already.
-                self._hang_up()
-            return
-        assert self.owner is not None
-        if decoder.error is not None:
-            self.owner.violated(self, decoder.error)
-        else:
-            self.owner.said_close(self, decoder.close_code)
-
-    def _control(self, opcode: Opcode, payload: bytes) -> None:
-        """Send a control frame between data frames; of those that wait, the latest of each kind stays."""
-        if self.pending is None:
-            self._send(control_frame(opcode, payload))
-        else:
-            self._controls[opcode] = control_frame(opcode, payload)
-
-    def _flush(self) -> None:
-        pending = self.pending
-        super()._flush()
-        if self.pending is not pending:
-            # Room in the socket's buffer was made by the client.
-            self._heard = True
-
-    def _flushed(self) -> None:
-        if self._controls:
-            waiting = b"".join(self._controls.values())
-            self._controls.clear()
-            self._send(waiting)
-
-    def _prepare_goodbye(self, code: int | None, reason: str) -> None:
-        self._close_frame = control_frame(Opcode.CLOSE, close_payload(code, reason))
-
-    def _goodbye(self) -> None:
-        frame, self._close_frame = self._close_frame, b""
-        if frame:
-            self._send(frame)
-            if self.pending is not None:
-                return
-        if self._decoder.ended:
-            self._hang_up()
-
-    def _hang_up(self) -> None:
-        """End the connection: the server goes first (section 7.1.1), and the client's answer is its end."""
-        self._channel.shutdown_write()

@@ -9,8 +9,9 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from gateway.reasons import EndReason
+from gateway.relay.framed import WebSocketLeg
 from gateway.relay.frames import FrameError
-from gateway.relay.legs import Leg, RawLeg, WebSocketLeg
+from gateway.relay.legs import Leg
 
 __all__ = ["Ending", "Relay"]
 
@@ -18,6 +19,9 @@ _VIOLATIONS = {
     1003: EndReason.UNSUPPORTED_DATA,
     1009: EndReason.MESSAGE_TOO_BIG,
 }
+
+_GOING_AWAY = 1001
+"""Close code for a target whose client is gone, however it went (RFC 6455, section 7.4.1)."""
 
 _PATIENCE = 12
 """An orderly end that makes progress may take this many close timeouts in all."""
@@ -73,16 +77,18 @@ class Relay:
         self._deadline = 0.0
         self.how: Ending | None = None
         self.client = client
-        self.target: RawLeg | None = None
+        self.target: Leg | None = None
         client.owner = self
         client.await_peer()
 
-    def join(self, target: RawLeg) -> None:
+    def join(self, target: Leg) -> None:
         """Begin to relay; only while :attr:`how` is ``None``."""
         self.target = target
         target.owner = self
         target.join(self.client)
-        self.client.join(target)
+        if self.how is None:
+            # What came behind the target's opening handshake may have been its end.
+            self.client.join(target)
 
     def end(self, reason: EndReason, detail: str = "", *, code: int | None = None) -> None:
         """End in order; the first reason counts.
@@ -99,7 +105,8 @@ class Relay:
         ending, self._ending = self._ending, _nothing
         ending(self.how)
         if self.target is not None:
-            self.target.finish()
+            # What a client says is for the target too; what went wrong between it and us is not.
+            self.target.finish(code if reason is EndReason.CLIENT_CLOSED else _GOING_AWAY)
         if reason.code is None:
             self.client.abort()
         else:
@@ -118,21 +125,31 @@ class Relay:
     # -- what the legs report ------------------------------------------------------
 
     def reached_end(self, leg: Leg) -> None:
-        self.end(EndReason.CLIENT_GONE if leg is self.client else EndReason.TARGET_CLOSED)
+        if leg is self.client:
+            self.end(EndReason.CLIENT_GONE)
+        else:
+            self.end(*_excused(leg, EndReason.TARGET_CLOSED, ""))
 
     def said_close(self, leg: Leg, code: int | None) -> None:
-        # A client that said why it leaves gets its own code back (RFC 6455, section 5.5.1).
-        self.end(EndReason.CLIENT_CLOSED, f"code {code}" if code is not None else "no code", code=code)
+        # A client that said why it leaves gets its own code back (RFC 6455, section 5.5.1), and so does a
+        # target; the other side learns it as well.
+        reason = EndReason.CLIENT_CLOSED if leg is self.client else EndReason.TARGET_CLOSED
+        self.end(reason, f"code {code}" if code is not None else "no code", code=code)
 
     def violated(self, leg: Leg, error: FrameError) -> None:
-        reason = _VIOLATIONS.get(error.code, EndReason.PROTOCOL_ERROR)
-        self.end(reason, str(error), code=error.code)
+        if leg is self.client:
+            reason = _VIOLATIONS.get(error.code, EndReason.PROTOCOL_ERROR)
+            self.end(reason, str(error), code=error.code)
+        else:
+            # The code is owed to the target and nobody else.
+            self.end(EndReason.TARGET_PROTOCOL_ERROR, str(error))
 
     def broke(self, leg: Leg, detail: str) -> None:
         if self.how is None:
             # The broken side must be gone before the orderly end asks it to say goodbye.
-            reason = EndReason.CLIENT_GONE if leg is self.client else EndReason.TARGET_LOST
+            reason = EndReason.CLIENT_GONE
             if leg is not self.client:
+                reason, detail = _excused(leg, EndReason.TARGET_LOST, detail)
                 leg.owner = None
                 leg.abort()
             self.end(reason, detail)
@@ -168,6 +185,12 @@ class Relay:
             timer.cancel()
         ended, self._ended = self._ended, _nothing
         ended(self.how)
+
+
+def _excused(leg: Leg, reason: EndReason, detail: str) -> tuple[EndReason, str]:
+    """Why a target left that has said nothing."""
+    excuse = leg.excuse() if leg.excuse is not None and not leg.received else None
+    return excuse or (reason, detail)
 
 
 def _nothing(ending: Ending) -> None:

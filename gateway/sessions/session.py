@@ -12,10 +12,11 @@ from twisted.logger import Logger
 
 from gateway.net import Channel, Poller, SocketChannel
 from gateway.reasons import EndReason
-from gateway.relay import Ending, Heartbeat, RawLeg, Relay, WebSocketLeg
+from gateway.relay import Ending, Heartbeat, Leg, RawLeg, Relay, RemoteWebSocketLeg, WebSocketLeg
+from gateway.sessions.face import BrowserFace
 from gateway.sessions.registry import Place, Registry
 from gateway.settings import RelaySettings
-from gateway.targets import DialError, Dialler
+from gateway.targets import Dialler, Securer, TargetError
 from gateway.tickets import Grant
 
 __all__ = ["Session", "Sessions"]
@@ -31,12 +32,14 @@ class Sessions:
         clock: IReactorTime,
         poller: Poller,
         dialler: Dialler,
+        securer: Securer,
         registry: Registry,
         settings: RelaySettings,
     ) -> None:
         self.clock = clock
         self.poller = poller
         self.dialler = dialler
+        self.securer = securer
         self.registry = registry
         self.settings = settings
         self.heartbeat = Heartbeat(clock, settings.ping_interval)
@@ -118,7 +121,9 @@ class Session:
             subject=self.grant.subject or "-",
         )
         dialling = defer.Deferred.fromCoroutine(self._dial())
-        if not dialling.called:
+        if self.relay.how is not None:
+            dialling.cancel()
+        elif not dialling.called:
             self._dialling = dialling
 
     def end(self, reason: EndReason, detail: str = "") -> None:
@@ -129,14 +134,15 @@ class Session:
         shared = self._shared
         target = self.grant.target
         try:
-            if target.path is not None or target.tls:
-                # Never silently less secure than the ticket asks for.
-                what = "KubeVirt" if target.path is not None else "TLS"
-                raise DialError(EndReason.TARGET_UNSUPPORTED, f"the ticket asks for a {what} target")
             channel = await shared.dialler.dial(target)
+            if shared.securer.needs_nothing(target):
+                leg: Leg = RawLeg(channel, shared.poller)
+                unused = b""
+            else:
+                leg, unused = await self._secure(channel)
             self._dialling = None
-            self._join(channel)
-        except DialError as error:
+            self._join(leg, unused)
+        except TargetError as error:
             self._dialling = None
             self.relay.end(error.reason, str(error))
         except defer.CancelledError:
@@ -147,13 +153,37 @@ class Session:
             self._dialling = None
             self.relay.end(EndReason.INTERNAL_ERROR)
 
-    def _join(self, channel: SocketChannel) -> None:
+    async def _secure(self, channel: SocketChannel) -> tuple[Leg, bytes]:
+        """Do the handshakes; returns the target's leg, and what the browser has said to it meanwhile."""
         shared = self._shared
+        face = BrowserFace(shared.clock, self.relay.client)
+        self._watch_silence()
+        secured = await shared.securer.secure(channel, self.grant, face)
+        shared.log.info(
+            "target secured id={id} target={target} security={security!r}",
+            id=self.id,
+            target=str(self.grant.target),
+            security=secured.security,
+        )
+        if secured.websocket:
+            leg: Leg = RemoteWebSocketLeg(secured.channel, shared.poller, early=secured.early)
+        else:
+            leg = RawLeg(secured.channel, shared.poller)
+        leg.excuse = secured.explain_end
+        return leg, face.unused()
+
+    def _join(self, leg: Leg, unused: bytes) -> None:
         if self.relay.how is not None:
-            channel.close()
+            leg.abort()
             return
-        self._silence = shared.heartbeat.add(self.relay.client, self._is_silent)
-        self.relay.join(RawLeg(channel, shared.poller))
+        self._watch_silence()
+        self.relay.join(leg)
+        if unused and not leg.is_closed:
+            leg.put(unused, 0, len(unused))
+
+    def _watch_silence(self) -> None:
+        if self._silence is None:
+            self._silence = self._shared.heartbeat.add(self.relay.client, self._is_silent)
 
     def _is_silent(self) -> None:
         self.relay.end(EndReason.CLIENT_TIMEOUT, "no answer to a ping")
@@ -164,7 +194,8 @@ class Session:
             silence()
         dialling, self._dialling = self._dialling, None
         if dialling is not None:
-            dialling.cancel()
+            # Not at once: this may be called from one of its own steps, which cannot be cancelled meanwhile.
+            self._shared.clock.callLater(0, dialling.cancel)
 
     def _has_ended(self, how: Ending) -> None:
         shared = self._shared

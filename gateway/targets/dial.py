@@ -16,23 +16,16 @@ from zope.interface import implementer
 
 from gateway.net import SocketChannel, tune
 from gateway.reasons import EndReason
-from gateway.settings import parse_socket_key
+from gateway.settings import normalise_host, parse_socket_key
 from gateway.targets.connect import connect, first_of
+from gateway.targets.errors import TargetError
 from gateway.targets.policy import DestinationPolicy, Forbidden
 from gateway.tickets import Target
 
-__all__ = ["DialError", "Dialler"]
+__all__ = ["Dialler"]
 
 _MAX_ADDRESSES: Final = 16
 """Addresses of one name that are tried; more is a mistake or an attack."""
-
-
-class DialError(Exception):
-    """The target could not be reached; the text is for the log."""
-
-    def __init__(self, reason: EndReason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 class Dialler:
@@ -54,27 +47,27 @@ class Dialler:
     async def dial(self, target: Target) -> SocketChannel:
         """Connect to ``target``.
 
-        :raises DialError: when it is forbidden, does not resolve, or cannot be reached in time.
+        :raises TargetError: when it is forbidden, does not resolve, or cannot be reached in time.
         """
         attempt: defer.Deferred[socket.socket] = defer.Deferred.fromCoroutine(self._attempt(target))
         attempt.addTimeout(self._timeout, self._reactor)
         try:
             sock = await attempt
         except defer.TimeoutError:
-            raise DialError(EndReason.TARGET_TIMEOUT, f"no connection after {self._timeout:g} s") from None
+            raise TargetError(EndReason.TARGET_TIMEOUT, f"no connection after {self._timeout:g} s") from None
         except OSError as failure:
             raise _connect_error(failure) from None
         tune(sock)
         return SocketChannel(sock)
 
     async def _attempt(self, target: Target) -> socket.socket:
-        path = self._sockets.get((target.host, target.port))
+        path = self._sockets.get((_spelling(target.host), target.port))
         if path is not None:
             return await connect(self._reactor, socket.AF_UNIX, path)
         try:
             self._policy.check_name(target.host, target.port)
         except Forbidden as denied:
-            raise DialError(EndReason.TARGET_FORBIDDEN, str(denied)) from None
+            raise TargetError(EndReason.TARGET_FORBIDDEN, str(denied)) from None
         addresses = self._allowed(await self._resolve(target.host), target.port)
         return await first_of(
             self._reactor,
@@ -96,7 +89,7 @@ class Dialler:
         self._reactor.nameResolver.resolveHostName(receiver, host, transportSemantics="TCP")
         addresses = await receiver.done
         if not addresses:
-            raise DialError(EndReason.TARGET_UNRESOLVED, "the name has no address")
+            raise TargetError(EndReason.TARGET_UNRESOLVED, "the name has no address")
         return addresses
 
     def _allowed(self, addresses: list[str], port: int) -> list[str]:
@@ -110,7 +103,7 @@ class Dialler:
             else:
                 allowed.append(address)
         if not allowed:
-            raise DialError(EndReason.TARGET_FORBIDDEN, "; ".join(denials))
+            raise TargetError(EndReason.TARGET_FORBIDDEN, "; ".join(denials))
         return allowed
 
 
@@ -135,10 +128,18 @@ class _Collector:
             self.done.callback(list(dict.fromkeys(self._addresses)))
 
 
-def _connect_error(failure: OSError) -> DialError:
+def _spelling(host: str) -> str:
+    """The spelling of a host that sockets are listed under, or its own where it has none."""
+    try:
+        return normalise_host(host)
+    except ValueError:
+        return host
+
+
+def _connect_error(failure: OSError) -> TargetError:
     if failure.errno == errno.ECONNREFUSED:
-        return DialError(EndReason.TARGET_REFUSED, "nothing listens there")
+        return TargetError(EndReason.TARGET_REFUSED, "nothing listens there")
     if failure.errno == errno.ETIMEDOUT:
-        return DialError(EndReason.TARGET_TIMEOUT, "no answer")
+        return TargetError(EndReason.TARGET_TIMEOUT, "no answer")
     text = errno.errorcode.get(failure.errno or 0, str(failure))
-    return DialError(EndReason.TARGET_UNREACHABLE, f"cannot connect ({text})")
+    return TargetError(EndReason.TARGET_UNREACHABLE, f"cannot connect ({text})")

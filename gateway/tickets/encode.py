@@ -124,6 +124,10 @@ def _encode_target(target: Target, style: TicketStyle) -> str:
         items = {"port": items.pop("port"), **items}
     if style is TicketStyle.WEB_ADMIN or target.path is not None or target.token is not None:
         items |= {"path": target.path, "token": target.token}
+    if target.security is not None:
+        items["security"] = target.security.value
+    if target.server_name is not None:
+        items["server_name"] = target.server_name
     text = json.dumps(items, separators=(",", ":"))
     if style is TicketStyle.ENGINE:
         # Form encoding, whose space would be a plus sign: the compact JSON of an acceptable target has none.

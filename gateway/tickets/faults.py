@@ -110,7 +110,14 @@ class TicketFault(enum.Enum):
     PORT_GRAMMAR = ("port-grammar", _UNUSABLE, "'port' is not a string of digits from '1' to '65535'.")
     TLS_TYPE = ("tls-type", _UNUSABLE, "'ssl_target' is not true or false.")
     PATH_GRAMMAR = ("path-grammar", _UNUSABLE, "'path' is not the path of a KubeVirt console.")
+    SECURITY_UNKNOWN = ("security-unknown", _UNUSABLE, "'security' is not 'auto', 'vencrypt' or 'tls'.")
     TOKEN_GRAMMAR = ("token-grammar", _UNUSABLE, "'token' is not a bearer token (RFC 6750), or too long.")
+    # Genuine and in order.
+    DISALLOWED = (
+        "disallowed",
+        _UNUSABLE,
+        "The application that the gateway is built into does not allow it.",
+    )
 
     def __init__(self, label: str, refusal: Refusal, explanation: str) -> None:
         self.label = label

@@ -7,6 +7,8 @@ import enum
 
 import attrs
 
+from gateway.settings import TargetSecurity
+
 __all__ = ["Grant", "Permission", "Target"]
 
 
@@ -33,6 +35,10 @@ class Target:
     """WebSocket path of a KubeVirt console, or ``None``."""
     token: str | None = attrs.field(default=None, repr=False)
     """Bearer token for :attr:`path`; a secret, never in a ``repr``."""
+    security: TargetSecurity | None = None
+    """How the console leg must be secured, where the ticket says more than :attr:`tls`."""
+    server_name: str | None = None
+    """The name that the console server's certificate must be for, where it is not that of :attr:`host`."""
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -52,3 +58,10 @@ class Grant:
     subject: str | None = None
     """Who the ticket was made for, where the format says so."""
     permissions: frozenset[Permission] = frozenset(Permission)
+    username: str | None = None
+    """With :attr:`password`, for console servers that ask for one."""
+    password: str | None = attrs.field(default=None, repr=False)
+    """What the gateway answers where it does so itself.
+
+    Never from a ticket, which its bearer can read: an embedding application adds it.
+    """

@@ -4,15 +4,19 @@
 or in part or not at all.  It is decoded exactly once, to printable ASCII and
 nothing else; ``+`` is a plus sign.
 
-==============  ===============  ====================================================
+=============== ===============  ====================================================
 key             JSON type        content
-==============  ===============  ====================================================
+=============== ===============  ====================================================
 ``host``        string           IPv4, IPv6 (RFC 4291) or DNS name (RFC 1123)
 ``port``        string           decimal, 1 to 65535
 ``ssl_target``  boolean          whether the leg to the console must be secured
 ``path``        string or null   WebSocket path of a KubeVirt console; may be absent
 ``token``       string or null   bearer token for it (RFC 6750); may be absent
-==============  ===============  ====================================================
+``security``    string or null   ``auto``, ``vencrypt`` or ``tls``: how it must be secured;
+                                 may be absent, and is an extension of ours
+``server_name`` string or null   host that its certificate must be for instead of ``host``;
+                                 may be absent, and is an extension of ours
+=============== ===============  ====================================================
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 
+from gateway.settings import TargetSecurity
 from gateway.tickets.faults import TicketFault, TicketRefused
 from gateway.tickets.grant import Target
 from gateway.tickets.jsontext import JsonFault, parse_object
@@ -33,7 +38,8 @@ _MAX_NAME = 253
 """Characters in a DNS name (RFC 1035, section 2.3.4, without the final dot)."""
 
 _REQUIRED = frozenset({"host", "port", "ssl_target"})
-_KNOWN = _REQUIRED | {"path", "token"}
+_KNOWN = _REQUIRED | {"path", "token", "security", "server_name"}
+_SECURITY = {how.value: how for how in (TargetSecurity.AUTO, TargetSecurity.VENCRYPT, TargetSecurity.TLS)}
 _JSON_FAULTS = {
     JsonFault.NESTED: TicketFault.DATA_NESTED,
     JsonFault.INVALID: TicketFault.DATA_NOT_JSON,
@@ -73,6 +79,8 @@ def parse_target(data: str) -> Target:
         tls=_parse_tls(items["ssl_target"]),
         path=path,
         token=token if path else None,
+        security=_parse_security(items.get("security")),
+        server_name=None if (name := items.get("server_name")) is None else _parse_host(name),
     )
 
 
@@ -143,6 +151,14 @@ def _parse_tls(value: object) -> bool:
     if isinstance(value, bool):
         return value
     raise TicketRefused(TicketFault.TLS_TYPE)
+
+
+def _parse_security(value: object) -> TargetSecurity | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and value in _SECURITY:
+        return _SECURITY[value]
+    raise TicketRefused(TicketFault.SECURITY_UNKNOWN)
 
 
 def _parse_path(value: object) -> str | None:

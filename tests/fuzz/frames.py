@@ -15,11 +15,11 @@ from websockets.frames import Close, Frame
 from websockets.frames import Opcode as TheirOpcode
 from websockets.protocol import Protocol, Side
 
-from gateway.relay.frames import FrameDecoder, Opcode
+from gateway.relay.frames import FrameDecoder, FrameReader, Opcode
 from gateway.relay.masking import unmask_slowly
 from tests.fuzz.source import Source
 
-__all__ = ["SEEDS", "fuzz"]
+__all__ = ["SEEDS", "cut", "fuzz", "written"]
 
 _LIMITS = (1 << 24, 70_000, 1000, 125, 0)
 _WRONG = (0x81, 0x01, 0xC2, 0x83, 0x09, 0x08, 0x80, 0x00, 0x82, 0x8B)
@@ -66,10 +66,10 @@ def fuzz(data: bytes) -> None:
     limit = source.pick(_LIMITS)
     how = source.byte()
     places = [source.number(_MAX_WIRE) for _ in range(how >> 4)]
-    wire = _written(source) if how & 1 else source.rest()[:_MAX_WIRE]
+    wire = written(source) if how & 1 else source.rest()[:_MAX_WIRE]
     whole, _ = _decode([wire], limit)
-    cut, _ = _decode(_cut(wire, places), limit)
-    assert cut == whole, "the outcome depends on the cut"
+    pieces, _ = _decode(cut(wire, places), limit)
+    assert pieces == whole, "the outcome depends on the cut"
     if len(wire) <= 2000:
         single, pings = _decode((wire[at : at + 1] for at in range(len(wire))), limit)
         assert single == whole, "the outcome depends on the cut, byte by byte"
@@ -78,8 +78,11 @@ def fuzz(data: bytes) -> None:
     _compare(wire, limit, whole, pings)
 
 
-def _written(source: Source) -> bytes:
-    """Frames as ``source`` says: good ones mostly, so that one reaches far into the decoder."""
+def written(source: Source, *, masked: bool = True) -> bytes:
+    """Frames as ``source`` says: good ones mostly, so that one reaches far into the decoder.
+
+    :param masked: as a client sends them.
+    """
     wire = b""
     inside = False
     while not source.empty and len(wire) < _MAX_WIRE // 2:
@@ -92,7 +95,7 @@ def _written(source: Source) -> bytes:
         if flags > 250:
             # Not the shortest form.
             form = min(2, form + 1)
-        mask = 0 if flags & 0x7C == 0x7C else 0x80
+        mask = 0x80 if masked != (flags & 0x7C == 0x7C) else 0
         wire += bytes((first, mask | (size, 126, 127)[form]))
         wire += size.to_bytes((2, 8)[form - 1], "big") if form else b""
         if mask:
@@ -121,7 +124,8 @@ def _frame(source: Source, kind: int, inside: bool) -> tuple[int, bytes]:
     return first, source.take(size).ljust(size, b"p")
 
 
-def _cut(wire: bytes, places: list[int]) -> Iterable[bytes]:
+def cut(wire: bytes, places: list[int]) -> Iterable[bytes]:
+    """The pieces of a stream between these places."""
     borders = sorted({0, *(place % (len(wire) + 1) for place in places), len(wire)})
     return (wire[begin:end] for begin, end in itertools.pairwise(borders))
 
@@ -143,7 +147,7 @@ def _decode(pieces: Iterable[bytes], limit: int) -> tuple[_Outcome, list[bytes]]
             decoder.ping = None
         if not decoder.ended:
             assert decoder.error is None
-            values = (getattr(decoder, name) for name in FrameDecoder.__slots__)
+            values = (getattr(decoder, name) for name in (*FrameReader.__slots__, *FrameDecoder.__slots__))
             kept = sum(len(value) for value in values if isinstance(value, bytes))
             assert kept <= _MAX_KEPT, f"{kept} bytes kept"
     error = decoder.error

@@ -142,7 +142,7 @@ class SessionTests(GatewayTestCase):
         self.closed(ticket(5900, "::1"), EndReason.TARGET_FORBIDDEN)
         self.closed(ticket(self.gateway.tls_port), EndReason.TARGET_FORBIDDEN)
         self.closed(ticket(5900, "none.invalid"), EndReason.TARGET_UNRESOLVED)
-        self.closed(ticket(5900, tls=True), EndReason.TARGET_UNSUPPORTED)
+        self.closed(ticket(self.serve(echo).port, tls=True), EndReason.TARGET_TLS_FAILED)
 
     def black_hole(self) -> int:
         """A port that answers no connection request."""

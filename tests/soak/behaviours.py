@@ -217,7 +217,7 @@ def miss(client: Client) -> None:
             ("closed", False, 4001),
             ("hole", False, 4002),
             ("192.0.2.1", False, 4004),
-            ("echo", True, 4007),
+            ("echo", True, 4010),
             ("reset", False, 4006),
             ("closing", False, 1000),
         )

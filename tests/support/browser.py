@@ -54,7 +54,11 @@ class Browser:
 
     def open(self, url: str) -> ConsolePage:
         """Open a console page in a new tab."""
-        return ConsolePage(self._context.new_page(), url)
+        return ConsolePage(self.tab(), url)
+
+    def tab(self) -> Page:
+        """An empty tab."""
+        return self._context.new_page()
 
     def close(self) -> None:
         self._context.close()
@@ -98,6 +102,12 @@ class ConsolePage:
         """The remote screen as noVNC draws it."""
         url: str = self.page.evaluate(_CANVAS)
         return Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB")
+
+    def answer(self, password: str) -> None:
+        """Type a password into the page's prompt, once it is there."""
+        self.page.wait_for_selector("#ask[open]", timeout=20000)
+        self.page.keyboard.type(password)
+        self.page.keyboard.press("Enter")
 
     def press(self, *keys: str) -> None:
         """Press keys while the remote screen has the keyboard."""

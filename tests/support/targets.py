@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
 __all__ = ["TargetServer", "closed_port", "closing", "echo", "flood", "greet", "reset", "stall"]
 
@@ -45,7 +46,7 @@ class TargetServer:
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
 
-    def __enter__(self) -> TargetServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

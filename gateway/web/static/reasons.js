@@ -24,7 +24,15 @@ export const CLOSE_CODES = {
     4004: ["The gateway may not connect to this console", "Its rules do not allow it. Tell the administrator."],
     4005: ["The console cannot be reached", "Its host may be down, or a network in between. " + LATER],
     4006: ["The connection between gateway and console was lost", "The machine may have been stopped or moved. Reconnect to look."],
-    4007: ["The gateway does not support this kind of console", "Tell the administrator."],
+    4010: ["No secure connection to the console could be made", OPERATOR],
+    4011: ["The console's certificate is not trusted", "Nothing was sent to it. Tell the administrator."],
+    4012: ["The console's certificate is for another host", "Nothing was sent to it. Tell the administrator."],
+    4013: ["The console's certificate is out of date", "Nothing was sent to it. Tell the administrator."],
+    4014: ["The console does not accept the gateway", "Tell the administrator."],
+    4015: ["The console offers no secure connection", "The gateway may not use it unsecured. Tell the administrator."],
+    4016: ["The console did not accept the password", "Reconnect to try another one, or ask for a new console link."],
+    4017: ["The console sent something the gateway does not understand", OPERATOR],
+    4018: ["The console did not finish its part in time", "Its host may be busy, or nobody typed the password. " + LATER],
 };
 
 /** By HTTP status, when the connection was refused before it began. */

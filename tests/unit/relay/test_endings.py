@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from websockets.frames import Frame, Opcode
 
 from gateway.reasons import EndReason
-from gateway.relay import Ending, FrameDecoder, FrameError, legs
+from gateway.relay import Ending, FrameDecoder, FrameError, framed
 from tests.unit.relay.remains import nothing_left
 from tests.unit.relay.wires import CLOSE_TIMEOUT, RelayCase, Session
 
@@ -368,7 +368,7 @@ class DefectTests(RelayCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.patch(legs, "FrameDecoder", BrokenDecoder)
+        self.patch(framed, "FrameDecoder", BrokenDecoder)
 
     def test_an_exception_in_a_handler(self) -> None:
         other = Session(self)

@@ -17,6 +17,7 @@ from websockets.protocol import Protocol, Side
 from gateway.relay import FrameDecoder, FrameError
 from gateway.relay.frames import (
     MAX_HEADER,
+    FrameReader,
     Opcode,
     close_payload,
     control_frame,
@@ -179,7 +180,7 @@ class DecodingTests(SynchronousTestCase):
             decoder.feed(bytes((byte,)))
             kept = sum(
                 len(value)
-                for name in FrameDecoder.__slots__
+                for name in (*FrameReader.__slots__, *FrameDecoder.__slots__)
                 if isinstance(value := getattr(decoder, name), bytes)
             )
             self.assertLessEqual(kept, 125 + 13 + 4)

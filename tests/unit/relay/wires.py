@@ -23,7 +23,7 @@ from gateway.demo.pki import DemoPki, make_pki
 from gateway.net import Channel, Poller, SocketChannel, TlsChannel, server_context
 from gateway.net.tls import load_identity
 from gateway.reasons import EndReason
-from gateway.relay import Ending, RawLeg, Relay, WebSocketLeg
+from gateway.relay import Ending, Leg, RawLeg, Relay, WebSocketLeg
 from gateway.settings import TlsSettings
 
 CLOSE_TIMEOUT = 5.0
@@ -279,10 +279,14 @@ class Session:
             ending=self.ending.append,
             ended=self.ended.append,
         )
-        target_channel, self.console = case.console_wire(tcp=tcp, small=small or small_target)
-        self.target = RawLeg(target_channel, case.poller)
+        self.target, self.console = self.make_target(tcp=tcp, small=small or small_target)
         if joined:
             self.relay.join(self.target)
+
+    def make_target(self, *, tcp: bool, small: bool) -> tuple[Leg, End]:
+        """The leg to the console, and the console."""
+        channel, console = self.case.console_wire(tcp=tcp, small=small)
+        return RawLeg(channel, self.case.poller), console
 
     def wait_for_end(self) -> None:
         self.case.pump(lambda: self.ended)

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.net import SocketChannel
 from gateway.reasons import EndReason
 from gateway.settings import TargetSettings
-from gateway.targets import DestinationPolicy, DialError, Dialler
+from gateway.targets import DestinationPolicy, Dialler, TargetError
 from gateway.tickets import Target
 from tests.unit.relay.remains import nothing_left
 from tests.unit.targets.reactor import SocketReactor, deaf_listener
@@ -53,7 +53,7 @@ class DialTests(SynchronousTestCase):
 
     def assert_fails(self, reason: EndReason, detail: str, done: defer.Deferred[SocketChannel]) -> None:
         self.reactor.wait(lambda: done.called)
-        error = self.failureResultOf(done, DialError).value
+        error = self.failureResultOf(done, TargetError).value
         self.assertEqual((reason, detail), (error.reason, str(error)))
         self.assert_over()
 
@@ -120,14 +120,14 @@ class DialTests(SynchronousTestCase):
     def test_forbidden_addresses(self) -> None:
         for host in ("169.254.169.254", "::", "0.0.0.0", "::ffff:127.1.1.1", "fe80::1%lo", "10.0.0.1"):
             done = self.dial(host, 5900)
-            self.assertEqual(EndReason.TARGET_FORBIDDEN, self.failureResultOf(done, DialError).value.reason)
+            self.assertEqual(EndReason.TARGET_FORBIDDEN, self.failureResultOf(done, TargetError).value.reason)
         self.assertEqual([], self.reactor.asked)
 
     def test_spellings_that_only_a_resolver_understands_are_judged_by_its_answer(self) -> None:
         for host in ("127.1.257", "2130772226", "0x7f.1.1.1", "localhost"):
             self.reactor.names[host] = ["127.1.1.1"]
             done = self.dial(host, 5900)
-            self.assertEqual(EndReason.TARGET_FORBIDDEN, self.failureResultOf(done, DialError).value.reason)
+            self.assertEqual(EndReason.TARGET_FORBIDDEN, self.failureResultOf(done, TargetError).value.reason)
 
     def test_a_name_without_addresses(self) -> None:
         self.reactor.names["vm"] = []
@@ -245,7 +245,7 @@ class DialTests(SynchronousTestCase):
         self.assert_connects("vm7.example.com", listener, port=5900)
         self.assertEqual([], self.reactor.asked)
         done = self.dial("vm7.example.com", 5901)
-        self.failureResultOf(done, DialError)
+        self.failureResultOf(done, TargetError)
 
     def test_unix_sockets_are_found_however_their_key_is_spelt(self) -> None:
         path = os.path.abspath("vm.sock")

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.cli.ticket import ticket
+from gateway.settings import TargetSecurity
 from gateway.tickets import Target
 from tests.unit.tickets import samples
 
@@ -68,6 +69,21 @@ class Sign(CliCase):
             assert grant.target.tls
             assert (grant.valid_to - grant.valid_from).total_seconds() == 7
 
+    def test_what_engines_do_not_say(self) -> None:
+        for word in ("auto", "vencrypt", "tls"):
+            text = self.sign("--security", word, "--server-name", "host2.example.com")
+            target = samples.decoder(now=time.time()).decode(text).target
+            assert target == Target(
+                "host1", 5900, security=TargetSecurity(word), server_name="host2.example.com"
+            )
+
+    def test_a_wrong_server_name(self) -> None:
+        target = ["--host", "host1", "--port", "5900"]
+        result = self.run_cli("sign", "--key", self.key, *target, "--server-name", "127.1")
+        assert result.exit_code == 2
+        assert "'--server-name'" in result.stderr
+        assert result.stdout == ""
+
     def test_usage_errors(self) -> None:
         base = ["sign", "--key", self.key]
         for arguments in (
@@ -77,6 +93,8 @@ class Sign(CliCase):
             ["--host", "host1"],
             ["--host", "host1", "--port", "1", "--lifetime", "0"],
             ["--host", "host1", "--port", "1", "--style", "other"],
+            ["--host", "host1", "--port", "1", "--security", "ticket"],
+            ["--host", "host1", "--port", "1", "--security", "none"],
         ):
             result = self.run_cli(*base, *arguments)
             assert result.exit_code == 2
@@ -109,6 +127,13 @@ class Inspect(CliCase):
         assert (rows["Host"], rows["Port"], rows["TLS"]) == ("host1", "5900", "true")
         assert rows["Lifetime"] == "120 s"
         assert rows["Now"].startswith("ends in 1")
+
+    def test_how_it_is_secured(self) -> None:
+        _, rows = self.inspect(self.sign())
+        assert not {"Security", "Server name"} & rows.keys()
+        code, rows = self.inspect(self.sign("--security", "vencrypt", "--server-name", "192.0.2.7"))
+        assert code == 0
+        assert (rows["TLS"], rows["Security"], rows["Server name"]) == ("false", "vencrypt", "192.0.2.7")
 
     def test_not_verified(self) -> None:
         code, rows = self.inspect(self.sign())
@@ -177,6 +202,9 @@ class Inspect(CliCase):
             ({"port": 5900}, "Port", "5900 (not a string)"),
             ({"ssl_target": "false"}, "TLS", '"false" (neither true nor false)'),
             ({"token": ["hidden"]}, "Token", "not a string"),
+            ({"security": "x\x1b[2J"}, "Security", '"x\\u001b[2J"'),
+            ({"security": 1}, "Security", "1 (not a string)"),
+            ({"server_name": ""}, "Server name", '""'),
         ):
             code, rows = self.inspect(samples.genuine(data=samples.target_data(**changes)))
             assert code == 1

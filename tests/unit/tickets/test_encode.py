@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway.settings import TargetSecurity
 from gateway.settings.model import TicketSettings
 from gateway.tickets import Target, TicketDecoder, TicketRefused, TicketStyle, encode_ticket
 from gateway.tickets.armour import unarmour
@@ -113,6 +114,17 @@ class Styles(SynchronousTestCase):
             for target in (self.target, KUBEVIRT, Target("::1", 5900, tls=True)):
                 assert samples.decoder().decode(encode(target, style, self.certificate)).target == target
 
+    def test_what_engines_do_not_write(self) -> None:
+        """The two keys are there when they say something, at the end, in every style."""
+        target = Target("10.20.30.40", 5900, security=TargetSecurity.TLS, server_name="host1.example.com")
+        for style in TicketStyle:
+            plain = list(json.loads(urllib.parse.unquote(fields_of(encode(self.target, style))["data"])))
+            ticket = encode(target, style)
+            items = json.loads(urllib.parse.unquote(fields_of(ticket)["data"]))
+            assert list(items) == [*plain, "security", "server_name"]
+            assert (items["security"], items["server_name"]) == ("tls", "host1.example.com")
+            assert samples.decoder().decode(ticket).target == target
+
     def test_token_in_each_style(self) -> None:
         tokens = {
             style: fields_of(encode(KUBEVIRT, style))["data"].rpartition("%22")[0] for style in TicketStyle
@@ -150,6 +162,10 @@ class Styles(SynchronousTestCase):
             (Target("host1", 65536), START, second, None),
             (Target("host1", 5900, path="/x"), START, second, None),
             (Target("host1", 5900, token="t"), START, second, None),
+            (Target("host1", 5900, security=TargetSecurity.TICKET), START, second, None),
+            (Target("host1", 5900, server_name=""), START, second, None),
+            (Target("host1", 5900, server_name="127.1"), START, second, None),
+            (Target("host1", 5900, server_name="host2."), START, second, None),
             (good, START.replace(tzinfo=None), second, None),
             (good, START, -second, None),
             (good, START, second / 2, None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.parse
 
+from gateway.settings import TargetSecurity
 from gateway.tickets import TicketFault
 from tests.unit.tickets import samples
 from tests.unit.tickets.samples import (
@@ -164,3 +165,50 @@ class Data(HostileCase):
         self.refused_target(TicketFault.DATA_KEY_UNKNOWN, Host="x")
         self.refused_target(TicketFault.DATA_KEY_MISSING, host=...)
         self.refused_target(TicketFault.DATA_KEY_MISSING, port=...)
+
+
+class Extensions(HostileCase):
+    """How the console is to be secured, beyond what engines say."""
+
+    def test_security(self) -> None:
+        for how in (TargetSecurity.AUTO, TargetSecurity.VENCRYPT, TargetSecurity.TLS):
+            for tls in (True, False):
+                target = self.target(security=how.value, ssl_target=tls)
+                assert (target.security, target.tls) == (how, tls)
+        for nothing in (None, ...):
+            assert self.target(security=nothing).security is None
+        others: list[object] = [
+            "ticket",
+            "none",
+            "plain",
+            "",
+            "TLS",
+            " tls",
+            "tls\n",
+            "x" * 5000,
+            1,
+            True,
+            [],
+            {},
+        ]
+        for wrong in others:
+            self.refused_target(TicketFault.SECURITY_UNKNOWN, security=wrong)
+
+    def test_server_name(self) -> None:
+        for name in words("host1.example.com HOST_1 192.0.2.7 2001:db8::5 a"):
+            assert self.target(server_name=name).server_name == name
+        assert self.target(server_name="host1.").server_name == "host1"
+        for nothing in (None, ...):
+            assert self.target(server_name=nothing).server_name is None
+        names: list[object] = [*words("0x7f.1 127.1 [::1] a:5900 *.example.com a/b a..b fe80::1%eth0")]
+        for wrong in (*names, "", "a b", "a\n", "\xe9", "a" * 64, "a" * 5000, 1, True, [], {}):
+            self.refused_target(TicketFault.HOST_GRAMMAR, server_name=wrong)
+
+    def test_they_do_not_change_the_host(self) -> None:
+        target = self.target(host="192.0.2.7", server_name="host1.example.com", path=PATH, token="t")
+        assert (target.host, target.server_name, target.path) == ("192.0.2.7", "host1.example.com", PATH)
+        assert str(target) == "192.0.2.7:5901"
+
+    def test_other_spellings_are_unknown_keys(self) -> None:
+        for name in ("Security", "server-name", "servername", "verify", "ca", "password"):
+            self.refused_target(TicketFault.DATA_KEY_UNKNOWN, **{name: "tls"})

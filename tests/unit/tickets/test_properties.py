@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway.settings import TargetSecurity
 from gateway.tickets import Grant, Target, TicketRefused, TicketStyle, encode_ticket, looks_like_ticket
 from tests.unit.tickets import samples
 from tests.unit.tickets.samples import NAMES, NOW, ORDERS, SALT, START, VALID_FROM, VALID_TO, pack
@@ -25,12 +26,22 @@ HOSTS = st.one_of(
 )
 TOKENS = st.from_regex(r"[A-Za-z0-9._~+/-]{1,100}=?=?", fullmatch=True)
 PATH = "/apis/subresources.kubevirt.io/v1/namespaces/a/virtualmachineinstances/b/vnc"
+SECURITY = st.sampled_from([None, TargetSecurity.AUTO, TargetSecurity.VENCRYPT, TargetSecurity.TLS])
 TARGETS = st.builds(
     Target,
     host=HOSTS,
     port=st.integers(1, 65535),
     tls=st.booleans(),
-) | st.builds(Target, host=HOSTS, port=st.integers(1, 65535), path=st.just(PATH), token=TOKENS | st.none())
+    security=SECURITY,
+    server_name=HOSTS | st.none(),
+) | st.builds(
+    Target,
+    host=HOSTS,
+    port=st.integers(1, 65535),
+    path=st.just(PATH),
+    token=TOKENS | st.none(),
+    server_name=HOSTS | st.none(),
+)
 STARTS = st.datetimes(datetime.datetime(1971, 1, 1), datetime.datetime(9998, 1, 1)).map(
     lambda moment: moment.replace(tzinfo=datetime.UTC)
 )
