@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 import attrs
 import pytest
-from PIL import Image, ImageChops
 from playwright.sync_api import Playwright
 
 from tests.peers import needs
@@ -19,6 +18,7 @@ from tests.support.browser import Browser, ConsolePage
 from tests.support.pki import Installation, install
 from tests.support.process import GatewayProcess, write_settings
 from tests.support.qemu import Qemu
+from tests.support.screens import assert_shows, wait_for_rest
 from tests.support.targets import closed_port
 
 pytestmark = needs("chromium", "certutil", "novnc", "qemu")
@@ -57,14 +57,9 @@ def site(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def test_firmware_screen_is_seen(site: Site, artifacts: Path) -> None:
     console = site.open(site.installation.ticket(site.qemu.port)).wait_for("connected")
-    seen = _steady_picture(console)
-    truth = site.qemu.screen()
+    wait_for_rest(site.qemu.screen)
+    assert_shows(console.canvas, site.qemu.screen)
     console.page.screenshot(path=artifacts / "qemu-firmware.png")
-    assert seen.size == truth.size
-    assert len(seen.getcolors() or []) > 1, "a blank screen proves nothing"
-    difference = ImageChops.difference(seen, truth).getbbox()
-    # The text cursor blinks: one character cell may differ.
-    assert difference is None or (difference[2] - difference[0] <= 9 and difference[3] - difference[1] <= 16)
     assert console.complaints == []
     console.close()
     site.gateway.wait_for(r"session ended .* reason=client-(closed|gone)")
@@ -115,19 +110,3 @@ def test_machine_goes_away(site: Site, tmp_path: Path) -> None:
     # An orderly exit is 1000; when QEMU's socket was reset by what it had not read, 4006.
     assert console.code in {"1000", "4006"}
     console.close()
-
-
-def _steady_picture(console: ConsolePage) -> Image.Image:
-    """The remote screen when the firmware has finished drawing."""
-    page = console.page
-    last = console.canvas()
-    calm = 0
-    for _ in range(40):
-        page.wait_for_timeout(500)
-        now = console.canvas()
-        box = ImageChops.difference(last, now).getbbox() if now.size == last.size else (0, 0, 999, 999)
-        calm = calm + 1 if box is None or (box[2] - box[0] <= 9 and box[3] - box[1] <= 16) else 0
-        if calm >= 6 and len(now.getcolors() or []) > 1:
-            return now
-        last = now
-    raise AssertionError("the screen never came to rest")
