@@ -35,7 +35,7 @@ _NOISY = 0.05
     "--workload",
     "workloads",
     multiple=True,
-    help="Run this one, or all whose names begin so; again for more. Default: all.",
+    help="Run this one or, if none is named so, all whose names begin so; again for more. Default: all.",
 )
 @click.option(
     "-c",
@@ -206,7 +206,10 @@ def _chosen(names: tuple[str, ...]) -> list[Workload]:
         if not any(known.startswith(name) for known in WORKLOADS):
             raise click.BadParameter(f"no workload begins with '{name}'; see --list", param_hint="--workload")
     return [
-        workload for known, workload in WORKLOADS.items() if not names or any(map(known.startswith, names))
+        workload
+        for known, workload in WORKLOADS.items()
+        if not names
+        or any(known == name or (name not in WORKLOADS and known.startswith(name)) for name in names)
     ]
 
 

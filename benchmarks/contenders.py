@@ -44,6 +44,8 @@ class Job:
     keys: Keys
     directory: Path
     """Its own, for configuration and logs."""
+    secured: bool = False
+    """The console speaks TLS from the first byte, and its certificate is to be verified."""
 
     @property
     def tls(self) -> bool:
@@ -58,6 +60,8 @@ class Contender(abc.ABC):
     """Speaks WebSocket; otherwise the client speaks to the target's protocol directly."""
     proxied = True
     """Is a program at all; otherwise the client connects to the target."""
+    secures = False
+    """Can speak TLS with the console, too."""
     most_sessions = 5000
     frame_share = 1.0
     """Part of the small frames that takes about as long as all of them take the gateway."""
@@ -80,6 +84,7 @@ class Contender(abc.ABC):
 
 class Gateway(Contender):
     name = "ours"
+    secures = True
 
     def prepare(self) -> dict[str, str]:
         code = (
@@ -110,7 +115,13 @@ class Gateway(Contender):
             limits.sessions_per_client = {_MANY}
             targets.networks = ["127.0.0.1/32"]
             targets.ports = ["1-65535"]
-            """,
+            """
+            + (
+                'rules.console.targets = ["127.0.0.1"]\nrules.console.mode = "tls"\n'
+                f'rules.console.ca = "{job.keys.authority}"\n'
+                if job.secured
+                else ""
+            ),
             encoding="utf-8",
         )
         return [sys.executable, "-m", "gateway", "run", "--config", str(config)]
@@ -163,6 +174,7 @@ class Websockify(Contender):
 class Nginx(Contender):
     name = "nginx"
     framed = False
+    secures = True
 
     def prepare(self) -> dict[str, str]:
         text = _output([_find("nginx", "nginx-light libnginx-mod-stream"), "-V"])
@@ -185,6 +197,10 @@ class Nginx(Contender):
             f"ssl_certificate_key {job.keys.private(job.key)}; "
             "ssl_protocols TLSv1.3; ssl_handshake_timeout 20s;"
         )
+        onward = (
+            "proxy_ssl on; proxy_ssl_protocols TLSv1.3; proxy_ssl_verify on; proxy_ssl_name localhost; "
+            f"proxy_ssl_trusted_certificate {job.keys.authority};"
+        )
         config = job.directory / "nginx.conf"
         config.write_text(
             (f"load_module {module};" if module else "")
@@ -197,6 +213,7 @@ class Nginx(Contender):
                     listen 127.0.0.1:{job.port} {"ssl" if job.tls else ""} backlog=4096;
                     {tls if job.tls else ""}
                     proxy_timeout 30m; tcp_nodelay on;
+                    {onward if job.secured else ""}
                     proxy_pass 127.0.0.1:{job.target};
                 }}
             }}
@@ -209,6 +226,7 @@ class Nginx(Contender):
 class Haproxy(Contender):
     name = "haproxy"
     framed = False
+    secures = True
 
     def prepare(self) -> dict[str, str]:
         text = _output([_find("haproxy", "haproxy"), "-vv"])
@@ -219,12 +237,17 @@ class Haproxy(Contender):
 
     def command(self, job: Job) -> list[str]:
         tls = f"ssl crt {job.keys.both(job.key)} ssl-min-ver TLSv1.3" if job.tls else ""
+        onward = (
+            f"ssl verify required ca-file {job.keys.authority} verifyhost localhost ssl-min-ver TLSv1.3"
+            if job.secured
+            else ""
+        )
         config = job.directory / "haproxy.cfg"
         config.write_text(
             f"global\n nbthread 1\n maxconn {_MANY // 2 - 100}\n"
             "defaults\n mode tcp\n timeout connect 10s\n timeout client 30m\n timeout server 30m\n"
             f"listen console\n bind 127.0.0.1:{job.port} {tls} backlog 4096\n"
-            f" server console 127.0.0.1:{job.target}\n",
+            f" server console 127.0.0.1:{job.target} {onward}\n",
             encoding="utf-8",
         )
         return [_find("haproxy", "haproxy"), "-db", "-q", "-f", str(config)]

@@ -111,9 +111,16 @@ def running_client(
 
 
 @contextmanager
-def running_target(program: Path, cores: frozenset[int]) -> Iterator[tuple[int, int]]:
-    """Start the console server; yields its process id and port."""
+def running_target(
+    program: Path, cores: frozenset[int], identity: tuple[Path, Path] | None = None
+) -> Iterator[tuple[int, int]]:
+    """Start the console server; yields its process id and port.
+
+    :param identity: files of the certificate and key with which it speaks TLS; without them, it does not.
+    """
     command = [str(program), "target"]
+    if identity is not None:
+        command += ["--tls", f"--certificate={identity[0]}", f"--key={identity[1]}"]
     with spawn(command, cores=cores, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

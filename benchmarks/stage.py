@@ -64,6 +64,7 @@ class Stage:
         self._program = program
         self._stack = contextlib.ExitStack()
         self._instances: dict[tuple[str, Transport, Key, int], Instance] = {}
+        self._secured: tuple[int, int] | None = None
 
     def __enter__(self) -> Stage:
         with contextlib.ExitStack() as stack:
@@ -87,13 +88,19 @@ class Stage:
         *,
         key: Key = Key.ECDSA,
         target: int | None = None,
+        secured: bool = False,
     ) -> Instance:
-        """The instance for this purpose, started when it is first asked for."""
+        """The instance for this purpose, started when it is first asked for.
+
+        :param secured: for the console server that speaks TLS.
+        """
+        if secured:
+            _, target = self._secured_target()
         purpose = (contender.name, transport, key, target or self.target)
         instance = self._instances.get(purpose)
         if instance is None:
             instance = self._instances[purpose] = self._stack.enter_context(
-                self.fresh(contender, transport, key=key, target=target)
+                self.fresh(contender, transport, key=key, target=target, secured=secured)
             )
         return instance
 
@@ -105,13 +112,14 @@ class Stage:
         *,
         key: Key = Key.ECDSA,
         target: int | None = None,
+        secured: bool = False,
     ) -> Iterator[Instance]:
         """An instance that served nobody before."""
         target = target or self.target
         with contextlib.ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self.directory)))
             port = free_port() if contender.proxied else target
-            job = Job(transport, key, port, target, self.keys, directory)
+            job = Job(transport, key, port, target, self.keys, directory, secured)
             if not contender.proxied:
                 yield Instance(contender, job, None)
                 return
@@ -150,12 +158,13 @@ class Stage:
 
         :param settle: seconds for the proxy to finish what the part left to do.
         """
-        proxy, load = instance.cpu(), client.cpu() + tree_cpu(self._target_pid)
+        target = self._secured_target()[0] if instance.job.secured else self._target_pid
+        proxy, load = instance.cpu(), client.cpu() + tree_cpu(target)
         began = time.monotonic()
         client.go()
         result = client.result()
         wall = time.monotonic() - began
-        busy = client.cpu() + tree_cpu(self._target_pid) - load
+        busy = client.cpu() + tree_cpu(target) - load
         if settle:
             time.sleep(settle)
         share = busy / (wall * len(self.cores.load))
@@ -164,6 +173,13 @@ class Stage:
     def keep(self, command: Sequence[str], **pipes: int) -> subprocess.Popen[bytes]:
         """Run another program on the side of the load until the stage is left."""
         return self._stack.enter_context(spawn(command, cores=self.cores.load, **pipes))
+
+    def _secured_target(self) -> tuple[int, int]:
+        """Process id and port of the console server that speaks TLS, started when it is first asked for."""
+        if self._secured is None:
+            target = running_target(self._program, self.cores.load, self.keys.console)
+            self._secured = self._stack.enter_context(target)
+        return self._secured
 
 
 def free_port() -> int:

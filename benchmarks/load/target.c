@@ -1,13 +1,17 @@
 /* The console server: obeys the commands of common.h on each connection, on one thread.
  *
  * It greets every connection first, as a VNC server does, prints its port, and
- * ends when its standard input does. */
+ * ends when its standard input does.  With --tls, it speaks TLS 1.3 from the
+ * first byte, and greets inside. */
 #include "common.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +25,8 @@
 
 typedef struct {
     int fd, at;
+    SSL *ssl;
+    bool greeted;
     uint32_t operation, events;
     command command;
     unsigned char in[sizeof(command)];
@@ -34,6 +40,7 @@ typedef struct {
 } peer;
 
 static int events_fd, timer_fd;
+static SSL_CTX *context;
 static peer *updating[MOST_PEERS];
 static int updating_count;
 static char listener_mark, timer_mark, input_mark;
@@ -51,16 +58,37 @@ static void drop(peer *p) {
         updating[p->at] = updating[--updating_count];
         updating[p->at]->at = p->at;
     }
+    SSL_free(p->ssl);
     close(p->fd);
     free(p->out);
     free(p);
+}
+
+/* What TLS says in the terms of sockets: bytes, 0 for the end, or -1 and EAGAIN for nothing now. */
+static ssize_t done_by_tls(peer *p, int n) {
+    if (n > 0)
+        return n;
+    int error = SSL_get_error(p->ssl, n);
+    ERR_clear_error();
+    errno = error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE ? EAGAIN : ECONNRESET;
+    return error == SSL_ERROR_ZERO_RETURN ? 0 : -1;
+}
+
+/* As send(); what was refused comes again, from wherever it lies then. */
+static ssize_t give(peer *p, const void *data, size_t size) {
+    return p->ssl ? done_by_tls(p, SSL_write(p->ssl, data, (int)size)) : send(p->fd, data, size, 0);
+}
+
+/* As recv(). */
+static ssize_t take(peer *p, void *buffer, size_t room, int flags) {
+    return p->ssl ? done_by_tls(p, SSL_read(p->ssl, buffer, (int)room)) : recv(p->fd, buffer, room, flags);
 }
 
 /* Send now or keep the rest; false when the connection is gone. */
 static bool emit(peer *p, const void *data, size_t size) {
     size_t sent = 0;
     if (p->out_used == 0) {
-        ssize_t n = send(p->fd, data, size, 0);
+        ssize_t n = give(p, data, size);
         if (n < 0 && errno != EAGAIN)
             return false;
         sent = n > 0 ? (size_t)n : 0;
@@ -77,7 +105,7 @@ static bool emit(peer *p, const void *data, size_t size) {
 }
 
 static bool flush(peer *p) {
-    ssize_t n = send(p->fd, p->out, p->out_used, 0);
+    ssize_t n = give(p, p->out, p->out_used);
     if (n < 0)
         return errno == EAGAIN;
     p->out_used -= (size_t)n;
@@ -91,7 +119,7 @@ static bool flood(peer *p) {
     for (int turn = 0; turn < TURNS && p->left; turn++) {
         if (p->piece_left == 0)
             p->piece_left = p->left < p->command.size ? (uint32_t)p->left : p->command.size;
-        ssize_t n = send(p->fd, pattern + p->position % PERIOD, p->piece_left, 0);
+        ssize_t n = give(p, pattern + p->position % PERIOD, p->piece_left);
         if (n < 0)
             return errno == EAGAIN;
         p->position += (uint64_t)n;
@@ -108,8 +136,8 @@ static bool flood(peer *p) {
 static bool sink(peer *p) {
     static unsigned char buffer[1 << 20];
     size_t room = p->left < sizeof buffer ? (size_t)p->left : sizeof buffer;
-    /* MSG_TRUNC discards in the kernel: what arrives was proven good in the verified part. */
-    ssize_t n = recv(p->fd, buffer, room, p->command.size == 1 ? 0 : MSG_TRUNC);
+    /* MSG_TRUNC discards in the kernel (TLS cannot): what arrives was proven good in the verified part. */
+    ssize_t n = take(p, buffer, room, p->command.size == 1 ? 0 : MSG_TRUNC);
     if (n <= 0)
         return n < 0 && errno == EAGAIN;
     if (p->command.size == 1)
@@ -160,7 +188,7 @@ static bool read_records(peer *p) {
     for (;;) {
         bool inputs = p->operation == OP_UPDATES;
         size_t size = inputs ? sizeof(message) : sizeof(command);
-        ssize_t n = recv(p->fd, p->in + p->in_used, size - p->in_used, 0);
+        ssize_t n = take(p, p->in + p->in_used, size - p->in_used, 0);
         if (n <= 0)
             return n < 0 && errno == EAGAIN;
         p->in_used += (size_t)n;
@@ -188,13 +216,35 @@ static bool read_records(peer *p) {
 
 static bool echo(peer *p) {
     unsigned char buffer[65536];
-    ssize_t n = recv(p->fd, buffer, sizeof buffer, 0);
+    ssize_t n = take(p, buffer, sizeof buffer, 0);
     if (n <= 0)
         return n < 0 && errno == EAGAIN;
     return emit(p, buffer, (size_t)n);
 }
 
+static bool greet(peer *p) {
+    p->greeted = true;
+    watch(p, EPOLLIN);
+    return emit(p, GREETING, GREETING_SIZE);
+}
+
+static bool shake(peer *p) {
+    int n = SSL_accept(p->ssl);
+    if (n == 1)
+        return greet(p);
+    int error = SSL_get_error(p->ssl, n);
+    ERR_clear_error();
+    watch(p, error == SSL_ERROR_WANT_WRITE ? EPOLLOUT : EPOLLIN);
+    return error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE;
+}
+
 static bool serve(peer *p, uint32_t events) {
+    if (!p->greeted) {
+        if (!shake(p))
+            return false;
+        if (!p->greeted)
+            return true;
+    }
     if (events & EPOLLOUT) {
         if (p->out_used ? !flush(p) : p->operation == OP_FLOOD && !flood(p))
             return false;
@@ -210,6 +260,14 @@ static bool serve(peer *p, uint32_t events) {
             return !(events & (EPOLLERR | EPOLLHUP));
         return read_records(p);
     }
+    return true;
+}
+
+/* What came in the same record stays in OpenSSL and would not wake us. */
+static bool drain(peer *p) {
+    while (p->ssl && p->operation != OP_STALL && p->operation != OP_FLOOD && SSL_pending(p->ssl))
+        if (!serve(p, EPOLLIN))
+            return false;
     return true;
 }
 
@@ -254,13 +312,47 @@ static void welcome(int listener) {
         p->events = EPOLLIN;
         struct epoll_event e = {.events = EPOLLIN, .data.ptr = p};
         epoll_ctl(events_fd, EPOLL_CTL_ADD, fd, &e);
-        if (!emit(p, GREETING, GREETING_SIZE))
+        if (context) {
+            p->ssl = must(SSL_new(context));
+            SSL_set_fd(p->ssl, fd);
+        } else if (!greet(p)) {
             drop(p);
+        }
     }
 }
 
+/* As clients have it in wire.c: one version, suite and group, whoever connects. */
+static void secure(const char *certificate, const char *key) {
+    context = SSL_CTX_new(TLS_server_method());
+    if (!context || !SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) ||
+        !SSL_CTX_set_ciphersuites(context, "TLS_AES_256_GCM_SHA384") ||
+        !SSL_CTX_set1_groups_list(context, "X25519"))
+        die("target: OpenSSL cannot do TLS 1.3");
+    if (SSL_CTX_use_certificate_chain_file(context, certificate) != 1 ||
+        SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1)
+        die("target: certificate or key cannot be used");
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                  SSL_MODE_RELEASE_BUFFERS);
+}
+
 int run_target(int argc, char **argv) {
-    (void)argc, (void)argv;
+    static const struct option names[] = {
+        {"tls", 0, 0, 't'}, {"certificate", 1, 0, 'c'}, {"key", 1, 0, 'k'}, {0, 0, 0, 0}};
+    const char *certificate = NULL, *key = NULL;
+    bool tls = false;
+    int letter;
+    while ((letter = getopt_long(argc, argv, "", names, NULL)) != -1) {
+        switch (letter) {
+        case 't': tls = true; break;
+        case 'c': certificate = optarg; break;
+        case 'k': key = optarg; break;
+        default: die("target: wrong option");
+        }
+    }
+    if (optind != argc || tls != (certificate && key))
+        die("usage: load target [--tls --certificate=FILE --key=FILE]");
+    if (tls)
+        secure(certificate, key);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -298,7 +390,7 @@ int run_target(int argc, char **argv) {
             } else {
                 peer *p = who;
                 bool was = p->at >= 0;
-                if (!serve(p, events[i].events))
+                if (!serve(p, events[i].events) || !drain(p))
                     drop(p);
                 else if (!was && p->at >= 0)
                     update();

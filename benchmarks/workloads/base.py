@@ -8,7 +8,7 @@ from benchmarks.contenders import Contender
 from benchmarks.stage import Stage
 from benchmarks.vocabulary import Metric, Scale, Transport
 
-__all__ = ["Reading", "Workload"]
+__all__ = ["MaybeSecured", "Reading", "Workload"]
 
 Reading = tuple[dict[str, float], bool]
 """Figures by metric, and whether the load generator was saturated."""
@@ -48,3 +48,17 @@ class Workload(abc.ABC):
 
         :raises BenchmarkError: it is not here.
         """
+
+
+class MaybeSecured(Workload):
+    """One that is also measured with TLS on both legs, by those who can: with every certificate verified."""
+
+    def __init__(self, *, secured: bool = False) -> None:
+        self.secured = secured
+        if secured:
+            self.name += "-tls"
+            self.title += ", TLS to the target"
+            self.transports = (Transport.WSS,)
+
+    def suits(self, contender: Contender, transport: Transport, scale: Scale) -> bool:
+        return contender.proxied and (contender.secures or not self.secured)

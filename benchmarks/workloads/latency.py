@@ -5,9 +5,9 @@ from __future__ import annotations
 from benchmarks.contenders import Contender
 from benchmarks.stage import Stage
 from benchmarks.vocabulary import BenchmarkError, Metric, Scale, Transport
-from benchmarks.workloads.base import Reading, Workload
+from benchmarks.workloads.base import MaybeSecured, Reading, Workload
 
-__all__ = ["LATENCY"]
+__all__ = ["LATENCY", "SECURED_SESSIONS"]
 
 # Parts of the time that updates to many sessions get.
 _ECHO, _ISOLATED = 0.5, 0.9
@@ -51,7 +51,7 @@ class _Echo(Workload):
         return figures, False
 
 
-class _Sessions(Workload):
+class _Sessions(MaybeSecured):
     """Updates to many browsers; each asks for the next, and sends an input now and then."""
 
     _SESSIONS = 200
@@ -67,13 +67,13 @@ class _Sessions(Workload):
     )
 
     def suits(self, contender: Contender, transport: Transport, scale: Scale) -> bool:
-        return True
+        return contender.secures or not self.secured
 
     def seconds(self, contender: Contender, transport: Transport, scale: Scale) -> float:
         return scale.seconds + (4.0 if contender.name == "websockify" else 1.2)
 
     def measure(self, stage: Stage, contender: Contender, transport: Transport, scale: Scale) -> Reading:
-        instance = stage.instance(contender, transport)
+        instance = stage.instance(contender, transport, secured=self.secured)
         options = (
             f"--sessions={self._SESSIONS}",
             "--size=10000",
@@ -123,3 +123,4 @@ class _Isolated(Workload):
 
 
 LATENCY: tuple[Workload, ...] = (_Echo(), _Sessions(), _Isolated())
+SECURED_SESSIONS: tuple[Workload, ...] = (_Sessions(secured=True),)
