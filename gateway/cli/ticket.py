@@ -13,10 +13,11 @@ import click
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from gateway.reasons import Refusal
-from gateway.settings import TargetSecurity
+from gateway.settings import Attach, TargetSecurity
 from gateway.settings.model import TicketSettings
 from gateway.tickets import (
     KeyFileError,
+    Kind,
     Target,
     TicketDecoder,
     TicketFault,
@@ -30,7 +31,7 @@ from gateway.tickets import (
 )
 from gateway.tickets.decode import check_time
 from gateway.tickets.envelope import Envelope, open_envelope
-from gateway.tickets.payload import parse_items, parse_target
+from gateway.tickets.payload import parse_items, parse_payload, parse_subject
 
 __all__ = ["ticket"]
 
@@ -38,10 +39,26 @@ _DEFAULTS = TicketSettings()
 _FILE = click.Path(path_type=Path)
 _STYLES = {style.value: style for style in TicketStyle}
 _SECURITY = {how.value: how for how in TargetSecurity if how is not TargetSecurity.TICKET}
+_KINDS = {kind.value: kind for kind in Kind}
+_ATTACH = {how.value: how for how in Attach}
 _MAX_INPUT = 131072
 _MAX_SHOWN = 300
 _LABEL_WIDTH = 14
+_OPTIONAL = {
+    "security": "Security",
+    "server_name": "Server name",
+    "kind": "Kind",
+    "attach": "Attach",
+    "subject": "Subject",
+}
 _SIGNATURE_FAULTS = (TicketFault.SIGNATURE_SIZE, TicketFault.SIGNATURE_MISMATCH)
+
+
+def _subject(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else parse_subject(value)
+    except TicketRefused as refused:
+        raise click.BadParameter(refused.fault.explanation) from None
 
 
 @click.group()
@@ -55,9 +72,11 @@ def ticket() -> None:
 
 @ticket.command(
     epilog="""\b
-Example:
+Examples:
   console-gateway ticket sign --key engine-key.pem \\
       --host hypervisor1.example.com --port 5900 --tls
+  console-gateway ticket sign --key engine-key.pem --host hypervisor1 --port 5930 \\
+      --kind spice --subject alice@example.com --attach refuse
 """
 )
 @click.option("--key", required=True, type=_FILE, help="PEM file with the engine's RSA key, not encrypted.")
@@ -85,6 +104,24 @@ Example:
     "Tickets of engines do not say it.",
 )
 @click.option(
+    "--kind",
+    type=click.Choice(sorted(_KINDS)),
+    help="What the console speaks. Without it, the gateway finds out. Tickets of engines do not say it.",
+)
+@click.option(
+    "--attach",
+    type=click.Choice(list(_ATTACH)),
+    help="What happens to others on the console: they stay, they have to leave, or they stay and the bearer "
+    "of this ticket is turned away. Without it, sessions.attach decides. Tickets of engines do not say it.",
+)
+@click.option(
+    "--subject",
+    metavar="WHO",
+    callback=_subject,
+    help="Who the ticket is for: a name that limits, the audit and the list of sessions go by. "
+    "Tickets of engines do not say it.",
+)
+@click.option(
     "--lifetime",
     type=click.IntRange(1, 86400),
     default=120,
@@ -106,6 +143,9 @@ def sign(
     tls: bool,
     security: str | None,
     server_name: str | None,
+    kind: str | None,
+    attach: str | None,
+    subject: str | None,
     lifetime: int,
     style: str,
 ) -> None:
@@ -125,10 +165,19 @@ def sign(
     try:
         text = encode_ticket(
             signing_key,
-            Target(host=host, port=port, tls=tls, security=how, server_name=server_name),
+            Target(
+                host=host,
+                port=port,
+                tls=tls,
+                security=how,
+                server_name=server_name,
+                kind=_KINDS[kind] if kind is not None else None,
+            ),
             certificate=carried,
             valid_from=datetime.datetime.now(datetime.UTC),
             lifetime=datetime.timedelta(seconds=lifetime),
+            subject=subject,
+            attach=_ATTACH[attach] if attach is not None else None,
             style=_STYLES[style],
         )
     except ValueError as error:
@@ -235,7 +284,7 @@ def _judge(
         TicketDecoder(keys, settings, lambda: now).decode(path)
     else:
         check_time(envelope, settings, now)
-        parse_target(envelope.data)
+        parse_payload(envelope.data)
 
 
 def _contents(envelope: Envelope | None, now: float) -> Iterator[tuple[str, str]]:
@@ -257,18 +306,17 @@ def _contents(envelope: Envelope | None, now: float) -> Iterator[tuple[str, str]
     except TicketRefused:
         yield "Target", "cannot be read"
         return
-    yield from _target_rows(items)
+    yield from _data_rows(items)
 
 
-def _target_rows(items: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+def _data_rows(items: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     yield "Host", _shown(items["host"])
     yield "Port", _shown(items["port"])
     tls = items["ssl_target"]
     yield "TLS", _shown(tls) if isinstance(tls, bool) else f"{_json(tls)} (neither true nor false)"
-    if items.get("security") is not None:
-        yield "Security", _shown(items["security"])
-    if items.get("server_name") is not None:
-        yield "Server name", _shown(items["server_name"])
+    for name, label in _OPTIONAL.items():
+        if items.get(name) is not None:
+            yield label, _shown(items[name])
     if items.get("path"):
         yield "Path", _shown(items["path"])
     if items.get("token"):

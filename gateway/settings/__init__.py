@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.settings.check import check_settings
+from gateway.settings.control import AuditSettings, ControlSettings, MetricsSettings, Role
 from gateway.settings.endpoints import (
     Endpoint,
     SystemdEndpoint,
@@ -38,6 +39,7 @@ from gateway.settings.security import (
     Verification,
     resolve_rule,
 )
+from gateway.settings.sessions import Attach, SessionSettings, Use, UseSettings
 from gateway.settings.text import dotted, one_line, shown
 from gateway.settings.tomlfile import read_toml
 from gateway.settings.values import (
@@ -53,7 +55,10 @@ from gateway.settings.values import (
 )
 
 __all__ = [
+    "Attach",
+    "AuditSettings",
     "BadValueError",
+    "ControlSettings",
     "Endpoint",
     "FrontSettings",
     "LimitSettings",
@@ -61,6 +66,7 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "LogSettings",
+    "MetricsSettings",
     "NamePattern",
     "Network",
     "PageSettings",
@@ -68,8 +74,10 @@ __all__ = [
     "PortSet",
     "Problem",
     "RelaySettings",
+    "Role",
     "RuleSettings",
     "SecuritySettings",
+    "SessionSettings",
     "Settings",
     "SettingsError",
     "SystemdEndpoint",
@@ -82,6 +90,8 @@ __all__ = [
     "TlsSettings",
     "TlsVersion",
     "UnixEndpoint",
+    "Use",
+    "UseSettings",
     "Verification",
     "check_settings",
     "dotted",

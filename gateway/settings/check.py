@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from gateway.settings.check_control import check_control
 from gateway.settings.check_security import check_security
 from gateway.settings.keys import sections
 from gateway.settings.model import Settings
@@ -18,6 +19,7 @@ from gateway.settings.text import dotted
 from gateway.settings.values import (
     Endpoint,
     endpoints_overlap,
+    normalise_host,
     parse_endpoint,
     parse_name_pattern,
     parse_network,
@@ -40,7 +42,12 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "targets.networks": parse_network,
     "targets.names": parse_name_pattern,
     "targets.ports": lambda text: parse_ports([text]),
+    "control.listen": parse_endpoint,
+    "control.tls": parse_endpoint,
+    "control.hosts": normalise_host,
+    "metrics.listen": parse_endpoint,
 }
+_LISTENING = ("listen.tls", "listen.plain", "control.listen", "control.tls", "metrics.listen")
 
 
 def check_settings(settings: Settings, path: Path) -> list[Problem]:
@@ -48,7 +55,7 @@ def check_settings(settings: Settings, path: Path) -> list[Problem]:
 
     :param path: The file they are said to come from.
     """
-    parts = (_bounds, _items, _endpoints, _sockets, _needed, check_security)
+    parts = (_bounds, _items, _endpoints, _sockets, _needed, check_security, check_control)
     found = itertools.chain.from_iterable(part(settings) for part in parts)
     return [Problem(path, *problem) for problem in found]
 
@@ -69,23 +76,27 @@ def _bounds(settings: Settings) -> _Found:
 
 def _items(settings: Settings) -> _Found:
     for path, reader in _READERS.items():
-        section, _, name = path.partition(".")
-        for item in getattr(getattr(settings, section), name):
+        for item in _listed(settings, path):
             try:
                 reader(item)
             except BadValueError as error:
                 yield path, error.text, error.remedy
 
 
+def _listed(settings: Settings, path: str) -> tuple[str, ...]:
+    section, _, name = path.partition(".")
+    items: tuple[str, ...] = getattr(getattr(settings, section), name)
+    return items
+
+
 def _endpoints(settings: Settings) -> _Found:
-    listen = settings.listen
-    if len(listen.tls) + len(listen.plain) > _MAX_ENDPOINTS:
+    places = [(path, item) for path in _LISTENING for item in _listed(settings, path)]
+    if len(places) > _MAX_ENDPOINTS:
         yield "listen", f"more than {_MAX_ENDPOINTS} endpoints", "remove some"
         return
-    if not listen.tls and not listen.plain:
+    if not settings.listen.tls and not settings.listen.plain:
         yield "listen.tls", "there is no endpoint to listen on", "add one here or to listen.plain: 'tcp:6100'"
     seen: list[tuple[str, Endpoint]] = []
-    places = [("listen.tls", item) for item in listen.tls] + [("listen.plain", item) for item in listen.plain]
     for path, item in places:
         try:
             endpoint = parse_endpoint(item)

@@ -114,6 +114,12 @@ _OPTIONAL = {
     "security.certificate": Path("/etc/console-gateway/client.pem"),
     "security.key": Path("/etc/console-gateway/client.key"),
     "security.secrets": Path("/etc/console-gateway/secrets.toml"),
+    "uses.file": Path("/var/lib/console-gateway/uses.sqlite"),
+    "control.tokens": Path("/etc/console-gateway/tokens"),
+    "control.certificate": Path("/etc/console-gateway/control.pem"),
+    "control.key": Path("/etc/console-gateway/control.key"),
+    "control.client_ca": Path("/etc/console-gateway/operators-ca.pem"),
+    "audit.file": Path("/var/log/console-gateway/audit.jsonl"),
     "log.file": Path("/var/log/console-gateway/console-gateway.log"),
 }
 _EXAMPLES: dict[str, dict[str, Any]] = {

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import attrs
 
+from gateway.settings.control import AuditSettings, ControlSettings, MetricsSettings
 from gateway.settings.fields import setting
 from gateway.settings.security import RuleSettings, SecuritySettings
+from gateway.settings.sessions import SessionSettings, UseSettings
 
 __all__ = [
     "FrontSettings",
@@ -150,6 +152,15 @@ class LimitSettings:
         low=1,
         high=1000000,
     )
+    sessions_per_subject: int = setting(
+        256, "Sessions of one subject, where tickets name them.", low=1, high=1000000
+    )
+    users_per_console: int = setting(
+        64,
+        "Tickets in use on one console. The connections of one ticket count once.",
+        low=1,
+        high=1000000,
+    )
 
 
 @attrs.frozen
@@ -227,9 +238,14 @@ class Settings:
     tickets: TicketSettings = attrs.field(factory=TicketSettings)
     front: FrontSettings = attrs.field(factory=FrontSettings)
     limits: LimitSettings = attrs.field(factory=LimitSettings)
+    uses: UseSettings = attrs.field(factory=UseSettings)
+    sessions: SessionSettings = attrs.field(factory=SessionSettings)
     targets: TargetSettings = attrs.field(factory=TargetSettings)
     security: SecuritySettings = attrs.field(factory=SecuritySettings)
     rules: dict[str, RuleSettings] = attrs.field(factory=dict)
     relay: RelaySettings = attrs.field(factory=RelaySettings)
     pages: PageSettings = attrs.field(factory=PageSettings)
+    control: ControlSettings = attrs.field(factory=ControlSettings)
+    metrics: MetricsSettings = attrs.field(factory=MetricsSettings)
+    audit: AuditSettings = attrs.field(factory=AuditSettings)
     log: LogSettings = attrs.field(factory=LogSettings)

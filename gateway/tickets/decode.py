@@ -19,7 +19,7 @@ from gateway.settings.model import TicketSettings
 from gateway.tickets.envelope import Envelope, open_envelope
 from gateway.tickets.faults import TicketFault, TicketRefused
 from gateway.tickets.grant import Grant
-from gateway.tickets.payload import parse_target
+from gateway.tickets.payload import parse_payload
 
 __all__ = ["TicketDecoder", "check_time"]
 
@@ -70,7 +70,7 @@ class TicketDecoder:
     def decode(self, path: str) -> Grant:
         """Grant that a ticket gives at this moment.
 
-        Cheap tests come first; time and target are looked at only when the
+        Cheap tests come first; time and contents are looked at only when the
         signature has been verified.
 
         :param path: the raw request path after its leading slash, without query.
@@ -80,11 +80,16 @@ class TicketDecoder:
         self._verify(envelope)
         check_time(envelope, self._settings, self._now())
         try:
-            target = parse_target(envelope.data)
+            payload = parse_payload(envelope.data)
         except TicketRefused as refused:
             raise TicketRefused(refused.fault, envelope.id) from None
         return Grant(
-            target=target, valid_from=envelope.valid_from, valid_to=envelope.valid_to, id=envelope.id
+            target=payload.target,
+            valid_from=envelope.valid_from,
+            valid_to=envelope.valid_to,
+            id=envelope.id,
+            subject=payload.subject,
+            attach=payload.attach,
         )
 
     def _verify(self, envelope: Envelope) -> None:

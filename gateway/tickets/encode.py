@@ -21,11 +21,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from gateway.settings import Attach
 from gateway.tickets.armour import armour
 from gateway.tickets.envelope import format_stamp
 from gateway.tickets.faults import TicketRefused
 from gateway.tickets.grant import Target
-from gateway.tickets.payload import parse_target
+from gateway.tickets.payload import Payload, parse_payload
 
 __all__ = ["TicketStyle", "encode_ticket"]
 
@@ -70,6 +71,8 @@ def encode_ticket(
     certificate: x509.Certificate | None,
     valid_from: datetime.datetime,
     lifetime: datetime.timedelta,
+    subject: str | None = None,
+    attach: Attach | None = None,
     salt: bytes | None = None,
     style: TicketStyle = TicketStyle.ENGINE,
 ) -> str:
@@ -81,6 +84,8 @@ def encode_ticket(
         whoever wants it; the gateway does not.
     :param valid_from: start of validity, with time zone; parts of a second are dropped.
     :param lifetime: length of validity, in whole seconds.
+    :param subject: who it is for: 1 to 256 characters of printable ASCII, no space at either end.
+    :param attach: what happens to others on the console; otherwise the gateway's settings say it.
     :param salt: 8 bytes that make the ticket unique; random by default.
     :param style: how to write it.
     :return: the ticket, to follow the first slash of the gateway's URL.
@@ -103,7 +108,7 @@ def encode_ticket(
     layout = _PYTHON if style is TicketStyle.LIBRARY else _JAVA
     values = {
         "salt": armour(salt),
-        "data": _encode_target(target, style),
+        "data": _encode_payload(Payload(target, subject, attach), style),
         "validFrom": format_stamp(valid_from),
         "validTo": format_stamp(valid_to),
         "signedFields": ",".join(layout.signed),
@@ -118,7 +123,8 @@ def encode_ticket(
     return armour(text.encode("ascii"))
 
 
-def _encode_target(target: Target, style: TicketStyle) -> str:
+def _encode_payload(payload: Payload, style: TicketStyle) -> str:
+    target = payload.target
     items: dict[str, object] = {"host": target.host, "port": str(target.port), "ssl_target": target.tls}
     if style is TicketStyle.ENGINE:
         items = {"port": items.pop("port"), **items}
@@ -128,14 +134,22 @@ def _encode_target(target: Target, style: TicketStyle) -> str:
         items["security"] = target.security.value
     if target.server_name is not None:
         items["server_name"] = target.server_name
+    if target.kind is not None:
+        items["kind"] = target.kind.value
+    if payload.attach is not None:
+        items["attach"] = payload.attach.value
+    if payload.subject is not None:
+        items["subject"] = payload.subject
     text = json.dumps(items, separators=(",", ":"))
+    # Decoders count brackets before they parse; those inside of a subject are not to count.
+    text = "{" + text[1:].replace("{", "\\u007b").replace("[", "\\u005b")
     if style is TicketStyle.ENGINE:
-        # Form encoding, whose space would be a plus sign: the compact JSON of an acceptable target has none.
+        # Form encoding, but for its plus sign in place of a space: decoders take that for a plus sign.
         data = urllib.parse.quote(text, safe="*").replace("~", "%7E")
     else:
         data = urllib.parse.quote(text, safe=";,/?:@&=+$-_.!~*'()#")
     try:
-        same = parse_target(data) == target
+        same = parse_payload(data) == payload
     except TicketRefused as refused:
         raise ValueError(refused.fault.explanation) from None
     if not same:

@@ -87,7 +87,7 @@ class TicketFault(enum.Enum):
         Refusal.TICKET_EARLY,
         "Its time has not begun. Compare this host's clock with the engine's, or raise tickets.skew.",
     )
-    # Genuine: the target in 'data'.
+    # Genuine: what 'data' says.
     DATA_ENCODING = (
         "data-encoding",
         _UNUSABLE,
@@ -99,7 +99,7 @@ class TicketFault(enum.Enum):
     DATA_KEY_UNKNOWN = (
         "data-key-unknown",
         _UNUSABLE,
-        "'data' has a key that is not part of a console target.",
+        "'data' has a key that the ticket format does not have.",
     )
     DATA_KEY_MISSING = ("data-key-missing", _UNUSABLE, "'data' lacks 'host', 'port' or 'ssl_target'.")
     HOST_GRAMMAR = (
@@ -111,6 +111,13 @@ class TicketFault(enum.Enum):
     TLS_TYPE = ("tls-type", _UNUSABLE, "'ssl_target' is not true or false.")
     PATH_GRAMMAR = ("path-grammar", _UNUSABLE, "'path' is not the path of a KubeVirt console.")
     SECURITY_UNKNOWN = ("security-unknown", _UNUSABLE, "'security' is not 'auto', 'vencrypt' or 'tls'.")
+    KIND_UNKNOWN = ("kind-unknown", _UNUSABLE, "'kind' is not 'vnc', 'spice' or 'serial'.")
+    ATTACH_UNKNOWN = ("attach-unknown", _UNUSABLE, "'attach' is not 'share', 'take-over' or 'refuse'.")
+    SUBJECT_GRAMMAR = (
+        "subject-grammar",
+        _UNUSABLE,
+        "'subject' is not 1 to 256 characters of printable ASCII without spaces at its ends.",
+    )
     TOKEN_GRAMMAR = ("token-grammar", _UNUSABLE, "'token' is not a bearer token (RFC 6750), or too long.")
     # Genuine and in order.
     DISALLOWED = (

@@ -7,9 +7,9 @@ import enum
 
 import attrs
 
-from gateway.settings import TargetSecurity
+from gateway.settings import Attach, TargetSecurity
 
-__all__ = ["Grant", "Permission", "Target"]
+__all__ = ["Grant", "Kind", "Permission", "Target"]
 
 
 class Permission(enum.Enum):
@@ -19,6 +19,17 @@ class Permission(enum.Enum):
     """See the screen or read the line."""
     CONTROL = "control"
     """Send keys, pointer events and other input."""
+
+
+class Kind(enum.Enum):
+    """What a console server speaks."""
+
+    VNC = "vnc"
+    """RFB (RFC 6143)."""
+    SPICE = "spice"
+    """SPICE, which opens a connection for each of its channels."""
+    SERIAL = "serial"
+    """A serial line or anything else: bytes without meaning to the gateway."""
 
 
 @attrs.frozen
@@ -39,6 +50,13 @@ class Target:
     """How the console leg must be secured, where the ticket says more than :attr:`tls`."""
     server_name: str | None = None
     """The name that the console server's certificate must be for, where it is not that of :attr:`host`."""
+    kind: Kind | None = None
+    """What the console server speaks, where the ticket says so; otherwise it is found out."""
+
+    @property
+    def console(self) -> str:
+        """One text for one console, however its ticket spells it."""
+        return f"{self}{self.path or ''}".lower()
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -56,7 +74,9 @@ class Grant:
     id: str
     """Derived from the signature; identifies the ticket in logs, useless to an attacker."""
     subject: str | None = None
-    """Who the ticket was made for, where the format says so."""
+    """Who the ticket was made for, where it says so."""
+    attach: Attach | None = None
+    """What happens to others on the console, where the ticket says so; otherwise the settings do."""
     permissions: frozenset[Permission] = frozenset(Permission)
     username: str | None = None
     """With :attr:`password`, for console servers that ask for one."""

@@ -1,4 +1,4 @@
-"""The ``data`` of a ticket: which console it is for.
+"""The ``data`` of a ticket: which console it is for, and who is to use it how.
 
 ``data`` is a JSON object, percent-encoded (RFC 3986, section 2.1) as a whole
 or in part or not at all.  It is decoded exactly once, to printable ASCII and
@@ -16,6 +16,12 @@ key             JSON type        content
                                  may be absent, and is an extension of ours
 ``server_name`` string or null   host that its certificate must be for instead of ``host``;
                                  may be absent, and is an extension of ours
+``kind``        string or null   ``vnc``, ``spice`` or ``serial``: what is spoken there;
+                                 may be absent, and is an extension of ours
+``attach``      string or null   ``share``, ``take-over`` or ``refuse``: what happens to
+                                 others on the console; may be absent, and is an extension of ours
+``subject``     string or null   who the ticket was made for, 1 to 256 characters with no space at
+                                 either end; may be absent, and is an extension of ours
 =============== ===============  ====================================================
 """
 
@@ -25,21 +31,27 @@ import ipaddress
 import re
 from collections.abc import Mapping
 
-from gateway.settings import TargetSecurity
+import attrs
+
+from gateway.settings import Attach, TargetSecurity
 from gateway.tickets.faults import TicketFault, TicketRefused
-from gateway.tickets.grant import Target
+from gateway.tickets.grant import Kind, Target
 from gateway.tickets.jsontext import JsonFault, parse_object
 
-__all__ = ["parse_items", "parse_target"]
+__all__ = ["MAX_SUBJECT", "Payload", "parse_items", "parse_payload", "parse_subject"]
 
 MAX_TOKEN = 8192
 """Characters in a bearer token."""
+MAX_SUBJECT = 256
+"""Characters in a subject."""
 _MAX_NAME = 253
 """Characters in a DNS name (RFC 1035, section 2.3.4, without the final dot)."""
 
 _REQUIRED = frozenset({"host", "port", "ssl_target"})
-_KNOWN = _REQUIRED | {"path", "token", "security", "server_name"}
+_KNOWN = _REQUIRED | {"path", "token", "security", "server_name", "kind", "attach", "subject"}
 _SECURITY = {how.value: how for how in (TargetSecurity.AUTO, TargetSecurity.VENCRYPT, TargetSecurity.TLS)}
+_KINDS = {kind.value: kind for kind in Kind}
+_ATTACH = {how.value: how for how in Attach}
 _JSON_FAULTS = {
     JsonFault.NESTED: TicketFault.DATA_NESTED,
     JsonFault.INVALID: TicketFault.DATA_NOT_JSON,
@@ -63,17 +75,28 @@ _PATH = re.compile(
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
-def parse_target(data: str) -> Target:
-    """Target that a verified ``data`` names.
+@attrs.frozen
+class Payload:
+    """What a ticket's ``data`` says."""
+
+    target: Target
+    subject: str | None = None
+    """Who the ticket was made for."""
+    attach: Attach | None = None
+    """What happens to others on the console."""
+
+
+def parse_payload(data: str) -> Payload:
+    """What a verified ``data`` says.
 
     The host keeps its spelling, but for a final dot, which is dropped.
 
-    :raises TicketRefused: it is no target that could be meant.
+    :raises TicketRefused: it says nothing that could be meant.
     """
     items = parse_items(data)
     path = _parse_path(items.get("path"))
     token = _parse_token(items.get("token"))
-    return Target(
+    target = Target(
         host=_parse_host(items["host"]),
         port=_parse_port(items["port"]),
         tls=_parse_tls(items["ssl_target"]),
@@ -81,7 +104,11 @@ def parse_target(data: str) -> Target:
         token=token if path else None,
         security=_parse_security(items.get("security")),
         server_name=None if (name := items.get("server_name")) is None else _parse_host(name),
+        kind=_parse_kind(items.get("kind")),
     )
+    attach = _parse_attach(items.get("attach"))
+    subject = items.get("subject")
+    return Payload(target, None if subject is None else parse_subject(subject), attach)
 
 
 def parse_items(data: str) -> Mapping[str, object]:
@@ -101,6 +128,23 @@ def parse_items(data: str) -> Mapping[str, object]:
     if not items.keys() >= _REQUIRED:
         raise TicketRefused(TicketFault.DATA_KEY_MISSING)
     return items
+
+
+def parse_subject(value: object) -> str:
+    """Who a ticket was made for.
+
+    :raises TicketRefused: nobody can be called that.
+    """
+    # Escapes of JSON can bring in again what is not allowed in the text around them.
+    if (
+        isinstance(value, str)
+        and 1 <= len(value) <= MAX_SUBJECT
+        and value.isascii()
+        and value.isprintable()
+        and value.strip(" ") == value
+    ):
+        return value
+    raise TicketRefused(TicketFault.SUBJECT_GRAMMAR)
 
 
 def _percent_decode(data: str) -> str:
@@ -159,6 +203,22 @@ def _parse_security(value: object) -> TargetSecurity | None:
     if isinstance(value, str) and value in _SECURITY:
         return _SECURITY[value]
     raise TicketRefused(TicketFault.SECURITY_UNKNOWN)
+
+
+def _parse_kind(value: object) -> Kind | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and value in _KINDS:
+        return _KINDS[value]
+    raise TicketRefused(TicketFault.KIND_UNKNOWN)
+
+
+def _parse_attach(value: object) -> Attach | None:
+    if value is None:
+        return None
+    if isinstance(value, str) and value in _ATTACH:
+        return _ATTACH[value]
+    raise TicketRefused(TicketFault.ATTACH_UNKNOWN)
 
 
 def _parse_path(value: object) -> str | None:

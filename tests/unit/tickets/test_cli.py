@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.cli.ticket import ticket
-from gateway.settings import TargetSecurity
-from gateway.tickets import Target
+from gateway.settings import Attach, TargetSecurity
+from gateway.tickets import Kind, Target
 from tests.unit.tickets import samples
 
 PATH = "/apis/subresources.kubevirt.io/v1/namespaces/a/virtualmachineinstances/b/vnc"
@@ -77,6 +77,24 @@ class Sign(CliCase):
                 "host1", 5900, security=TargetSecurity(word), server_name="host2.example.com"
             )
 
+    def test_who_and_how(self) -> None:
+        for kind in Kind:
+            for attach in Attach:
+                text = self.sign("--kind", kind.value, "--attach", attach.value, "--subject", "Alice Doe")
+                grant = samples.decoder(now=time.time()).decode(text)
+                assert grant.target == Target("host1", 5900, kind=kind)
+                assert (grant.subject, grant.attach) == ("Alice Doe", attach)
+
+    def test_a_wrong_subject(self) -> None:
+        target = ["--host", "host1", "--port", "5900"]
+        for subject in ("", " alice", "h\u00f6st", "a" * 257, "a\x1b[31m"):
+            result = self.run_cli("sign", "--key", self.key, *target, "--subject", subject)
+            assert result.exit_code == 2
+            assert "'--subject'" in result.stderr
+            assert "1 to 256 characters of printable ASCII" in result.stderr
+            assert "\x1b" not in result.stderr
+            assert result.stdout == ""
+
     def test_a_wrong_server_name(self) -> None:
         target = ["--host", "host1", "--port", "5900"]
         result = self.run_cli("sign", "--key", self.key, *target, "--server-name", "127.1")
@@ -95,6 +113,8 @@ class Sign(CliCase):
             ["--host", "host1", "--port", "1", "--style", "other"],
             ["--host", "host1", "--port", "1", "--security", "ticket"],
             ["--host", "host1", "--port", "1", "--security", "none"],
+            ["--host", "host1", "--port", "1", "--kind", "rfb"],
+            ["--host", "host1", "--port", "1", "--attach", "takeover"],
         ):
             result = self.run_cli(*base, *arguments)
             assert result.exit_code == 2
@@ -134,6 +154,14 @@ class Inspect(CliCase):
         code, rows = self.inspect(self.sign("--security", "vencrypt", "--server-name", "192.0.2.7"))
         assert code == 0
         assert (rows["TLS"], rows["Security"], rows["Server name"]) == ("false", "vencrypt", "192.0.2.7")
+
+    def test_who_and_how(self) -> None:
+        _, rows = self.inspect(self.sign())
+        assert not {"Kind", "Attach", "Subject"} & rows.keys()
+        text = self.sign("--kind", "serial", "--attach", "take-over", "--subject", "alice@example.com")
+        code, rows = self.inspect(text, "--certificate", self.certificate)
+        assert code == 0
+        assert (rows["Kind"], rows["Attach"], rows["Subject"]) == ("serial", "take-over", "alice@example.com")
 
     def test_not_verified(self) -> None:
         code, rows = self.inspect(self.sign())
@@ -205,6 +233,10 @@ class Inspect(CliCase):
             ({"security": "x\x1b[2J"}, "Security", '"x\\u001b[2J"'),
             ({"security": 1}, "Security", "1 (not a string)"),
             ({"server_name": ""}, "Server name", '""'),
+            ({"kind": "rfb\x1b[2J"}, "Kind", '"rfb\\u001b[2J"'),
+            ({"attach": 1}, "Attach", "1 (not a string)"),
+            ({"subject": "\u202ealice"}, "Subject", '"\\u202ealice"'),
+            ({"subject": ""}, "Subject", '""'),
         ):
             code, rows = self.inspect(samples.genuine(data=samples.target_data(**changes)))
             assert code == 1

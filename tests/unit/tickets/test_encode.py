@@ -10,9 +10,9 @@ import pytest
 from cryptography import x509
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.settings import TargetSecurity
+from gateway.settings import Attach, TargetSecurity
 from gateway.settings.model import TicketSettings
-from gateway.tickets import Target, TicketDecoder, TicketRefused, TicketStyle, encode_ticket
+from gateway.tickets import Kind, Target, TicketDecoder, TicketRefused, TicketStyle, encode_ticket
 from gateway.tickets.armour import unarmour
 from tests.unit.tickets import samples
 from tests.unit.tickets.samples import NOW, START, words
@@ -150,6 +150,43 @@ class Styles(SynchronousTestCase):
     def test_two_tickets_differ(self) -> None:
         tickets = [fields_of(encode(self.target, TicketStyle.ENGINE)) for _ in range(2)]
         assert tickets[0]["salt"] != tickets[1]["salt"]
+
+    def test_extensions(self) -> None:
+        ticket = encode_ticket(
+            samples.engine_key(),
+            Target("host1", 5900, kind=Kind.SPICE),
+            certificate=None,
+            valid_from=START,
+            lifetime=MINUTES,
+            subject="Alice [a]",
+            attach=Attach.TAKE_OVER,
+        )
+        assert json.loads(urllib.parse.unquote(fields_of(ticket)["data"])) == {
+            "host": "host1",
+            "port": "5900",
+            "ssl_target": False,
+            "kind": "spice",
+            "attach": "take-over",
+            "subject": "Alice [a]",
+        }
+        grant = samples.decoder().decode(ticket)
+        assert (grant.subject, grant.attach, grant.target.kind) == (
+            "Alice [a]",
+            Attach.TAKE_OVER,
+            Kind.SPICE,
+        )
+
+    def test_bad_subjects(self) -> None:
+        for subject in ("", " a", "a ", "a\nb", "\x1b", "h\u00f6st", "a" * 257):
+            with pytest.raises(ValueError, match="'subject' is not"):
+                encode_ticket(
+                    samples.engine_key(),
+                    self.target,
+                    certificate=None,
+                    valid_from=START,
+                    lifetime=MINUTES,
+                    subject=subject,
+                )
 
     def test_bad_arguments(self) -> None:
         good, second = self.target, datetime.timedelta(seconds=1)

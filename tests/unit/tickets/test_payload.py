@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import urllib.parse
 
-from gateway.settings import TargetSecurity
-from gateway.tickets import TicketFault
+from gateway.settings import Attach, TargetSecurity
+from gateway.tickets import Grant, Kind, TicketFault
 from tests.unit.tickets import samples
 from tests.unit.tickets.samples import (
     DATA,
@@ -168,7 +168,7 @@ class Data(HostileCase):
 
 
 class Extensions(HostileCase):
-    """How the console is to be secured, beyond what engines say."""
+    """What a ticket may say beyond what engines do."""
 
     def test_security(self) -> None:
         for how in (TargetSecurity.AUTO, TargetSecurity.VENCRYPT, TargetSecurity.TLS):
@@ -204,11 +204,83 @@ class Extensions(HostileCase):
         for wrong in (*names, "", "a b", "a\n", "\xe9", "a" * 64, "a" * 5000, 1, True, [], {}):
             self.refused_target(TicketFault.HOST_GRAMMAR, server_name=wrong)
 
+    def grant(self, **changes: object) -> Grant:
+        return self.decoder.decode(genuine(data=urllib.parse.quote(samples.target_data(**changes))))
+
+    def test_kind(self) -> None:
+        for kind in Kind:
+            assert self.target(kind=kind.value).kind is kind
+        for nothing in (None, ...):
+            assert self.target(kind=nothing).kind is None
+        others: list[object] = ["", "VNC", "rfb", " vnc", "vnc\n", "x" * 5000, 1, True, [], {}]
+        for wrong in others:
+            self.refused_target(TicketFault.KIND_UNKNOWN, kind=wrong)
+
+    def test_attach(self) -> None:
+        for how in Attach:
+            assert self.grant(attach=how.value).attach is how
+        for nothing in (None, ...):
+            assert self.grant(attach=nothing).attach is None
+        others: list[object] = ["", "Share", "take_over", "takeover", "refuse ", "x" * 5000, 1, True, [], {}]
+        for wrong in others:
+            self.refused_target(TicketFault.ATTACH_UNKNOWN, attach=wrong)
+
+    def test_subject(self) -> None:
+        names = [
+            "a",
+            "alice@example.com",
+            "CN=Alice Doe, O=Example",
+            'a"b\\c',
+            "a+b",
+            "100 %",
+            "[a]{b}",
+            "~" * 256,
+        ]
+        for name in names:
+            assert self.grant(subject=name).subject == name
+        for nothing in (None, ...):
+            assert self.grant(subject=nothing).subject is None
+
+    def test_no_subject(self) -> None:
+        names = [
+            "",
+            " ",
+            " a",
+            "a ",
+            "a\n",
+            "\ta",
+            "a\0b",
+            "a\x1b[31m",
+            "\x7f",
+            "\xe9",
+            "\u202ea",
+            "\ud800",
+            "a" * 257,
+        ]
+        others: list[object] = ["a" * 5000, 1, 0, True, False, [], {}]
+        for wrong in (*names, *others):
+            self.refused_target(TicketFault.SUBJECT_GRAMMAR, subject=wrong)
+
+    def test_brackets_in_a_subject(self) -> None:
+        """So many would make a nested text, unless they are escaped."""
+        self.refused_target(TicketFault.DATA_NESTED, subject="[" * 100)
+        escaped = samples.target_data(subject="*").replace("*", "\\u005b" * 100)
+        assert self.decoder.decode(genuine(data=urllib.parse.quote(escaped))).subject == "[" * 100
+
+    def test_they_say_nothing_of_the_target(self) -> None:
+        grant = self.grant(subject="alice", attach="refuse")
+        assert grant.target == self.target()
+        assert grant.id == grant.id.lower()
+        assert "alice" not in grant.id
+
     def test_they_do_not_change_the_host(self) -> None:
         target = self.target(host="192.0.2.7", server_name="host1.example.com", path=PATH, token="t")
         assert (target.host, target.server_name, target.path) == ("192.0.2.7", "host1.example.com", PATH)
         assert str(target) == "192.0.2.7:5901"
 
     def test_other_spellings_are_unknown_keys(self) -> None:
-        for name in ("Security", "server-name", "servername", "verify", "ca", "password"):
+        for name in (
+            *("Security", "server-name", "servername", "verify", "ca", "password"),
+            *("Kind", "Attach", "Subject", "user", "username", "sub"),
+        ):
             self.refused_target(TicketFault.DATA_KEY_UNKNOWN, **{name: "tls"})

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.settings import TargetSecurity
-from gateway.tickets import Grant, Target, TicketRefused, TicketStyle, encode_ticket, looks_like_ticket
+from gateway.settings import Attach, TargetSecurity
+from gateway.tickets import Grant, Kind, Target, TicketRefused, TicketStyle, encode_ticket, looks_like_ticket
 from tests.unit.tickets import samples
 from tests.unit.tickets.samples import NAMES, NOW, ORDERS, SALT, START, VALID_FROM, VALID_TO, pack
 
@@ -27,6 +27,12 @@ HOSTS = st.one_of(
 TOKENS = st.from_regex(r"[A-Za-z0-9._~+/-]{1,100}=?=?", fullmatch=True)
 PATH = "/apis/subresources.kubevirt.io/v1/namespaces/a/virtualmachineinstances/b/vnc"
 SECURITY = st.sampled_from([None, TargetSecurity.AUTO, TargetSecurity.VENCRYPT, TargetSecurity.TLS])
+KINDS = st.none() | st.sampled_from(Kind)
+PRINTABLE = st.characters(min_codepoint=0x20, max_codepoint=0x7E)
+SUBJECTS = st.none() | st.text(PRINTABLE, min_size=1, max_size=256).filter(
+    lambda text: text.strip(" ") == text
+)
+ATTACH = st.none() | st.sampled_from(Attach)
 TARGETS = st.builds(
     Target,
     host=HOSTS,
@@ -34,6 +40,7 @@ TARGETS = st.builds(
     tls=st.booleans(),
     security=SECURITY,
     server_name=HOSTS | st.none(),
+    kind=KINDS,
 ) | st.builds(
     Target,
     host=HOSTS,
@@ -41,6 +48,7 @@ TARGETS = st.builds(
     path=st.just(PATH),
     token=TOKENS | st.none(),
     server_name=HOSTS | st.none(),
+    kind=KINDS,
 )
 STARTS = st.datetimes(datetime.datetime(1971, 1, 1), datetime.datetime(9998, 1, 1)).map(
     lambda moment: moment.replace(tzinfo=datetime.UTC)
@@ -63,10 +71,23 @@ class RoundTrip(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(
-        TARGETS, STARTS, st.integers(0, 3600), st.binary(min_size=8, max_size=8), st.sampled_from(TicketStyle)
+        TARGETS,
+        SUBJECTS,
+        ATTACH,
+        STARTS,
+        st.integers(0, 3600),
+        st.binary(min_size=8, max_size=8),
+        st.sampled_from(TicketStyle),
     )
     def test_encode_decode(
-        self, target: Target, start: datetime.datetime, seconds: int, salt: bytes, style: TicketStyle
+        self,
+        target: Target,
+        subject: str | None,
+        attach: Attach | None,
+        start: datetime.datetime,
+        seconds: int,
+        salt: bytes,
+        style: TicketStyle,
     ) -> None:
         lifetime = datetime.timedelta(seconds=seconds)
         ticket = encode_ticket(
@@ -75,12 +96,15 @@ class RoundTrip(SynchronousTestCase):
             certificate=None,
             valid_from=start,
             lifetime=lifetime,
+            subject=subject,
+            attach=attach,
             salt=salt,
             style=style,
         )
         assert looks_like_ticket(ticket)
         grant = samples.decoder(now=start.timestamp()).decode(ticket)
         assert grant.target == target
+        assert (grant.subject, grant.attach) == (subject, attach)
         assert grant.valid_from == start.replace(microsecond=0)
         assert grant.valid_to - grant.valid_from == lifetime
 
@@ -262,8 +286,15 @@ class AnyInput(SynchronousTestCase):
     @settings(deadline=None)
     @given(
         st.dictionaries(
-            st.sampled_from(("host", "port", "ssl_target", "path", "token")),
-            st.none() | st.booleans() | st.text() | st.integers() | st.floats() | st.lists(st.text()) | HOSTS,
+            st.sampled_from(("host", "port", "ssl_target", "path", "token", "kind", "attach", "subject")),
+            st.none()
+            | st.booleans()
+            | st.text()
+            | st.integers()
+            | st.floats()
+            | st.lists(st.text())
+            | HOSTS
+            | st.sampled_from(("vnc", "share", "alice")),
         )
     )
     def test_signed_target(self, items: dict[str, object]) -> None:
@@ -273,6 +304,7 @@ class AnyInput(SynchronousTestCase):
             assert 1 <= grant.target.port <= 65535
             assert grant.target.host.isascii()
             assert grant.target.host.isprintable()
+            assert grant.subject is None or (grant.subject.isascii() and grant.subject.isprintable())
 
     @given(st.floats(allow_nan=False) | st.sampled_from((math.inf, -math.inf)))
     def test_clock(self, now: float) -> None:
