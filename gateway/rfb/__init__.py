@@ -10,6 +10,7 @@ from gateway.rfb.errors import (
     ServerRefused,
 )
 from gateway.rfb.face import BrowserEvent, BrowserHandshake, FaceReady, Response
+from gateway.rfb.input import RfbInput
 from gateway.rfb.messages import (
     ClientCutText,
     ClientEvent,
@@ -63,6 +64,7 @@ __all__ = [
     "Requirement",
     "Response",
     "RfbError",
+    "RfbInput",
     "RfbServer",
     "ScramClient",
     "SecurityType",

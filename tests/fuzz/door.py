@@ -18,10 +18,11 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
 from gateway.front import Front, Gate
 from gateway.net import Channel
-from gateway.sessions import Place, Registry
-from gateway.settings import FrontSettings, LimitSettings
-from gateway.tickets import Grant, Target, TicketFault, TicketRefused
+from gateway.sessions import Admission, Events, Uses
+from gateway.settings import FrontSettings, Use, UseSettings
+from gateway.tickets import Grant, MemoryLedger, Target, TicketFault, TicketRefused
 from tests.fuzz.source import Source
+from tests.support.admission import make_registry
 from tests.support.http import upgrade
 from tests.support.reactor import HandReactor
 
@@ -80,9 +81,10 @@ class _Client:
     def __init__(self) -> None:
         self._reactor = HandReactor()
         settings = FrontSettings(head_size=4096)
-        self._registry = Registry(LimitSettings())
-        self._sessions: list[tuple[Place, Channel]] = []
-        gate = Gate(settings, _decode, self._registry)
+        self._registry = make_registry(self._reactor)
+        self._sessions: list[tuple[Admission, Channel]] = []
+        uses = Uses(MemoryLedger(now=_EPOCH.timestamp), UseSettings(vnc=Use.UNLIMITED))
+        gate = Gate(self._reactor, settings, _decode, self._registry, uses, Events())
         self._front = Front(self._reactor, settings, gate, self._start, max_handshakes=8, context=None)
 
     def say(self, pieces: list[bytes], *, leave: bool = False) -> list[int]:
@@ -116,10 +118,10 @@ class _Client:
     def _check(self) -> None:
         assert not self._front._streams, "the client is still there"
         assert not self._reactor.readers | self._reactor.writers, "a descriptor is watched"
-        for place, channel in self._sessions:
+        for admission, channel in self._sessions:
             channel.close()
-            place.give_back()
-        assert self._registry._taken == 0, "a place is taken"
+            admission.give_back()
+        assert self._registry.taken == 0, "a place is taken"
 
     def _statuses(self, answer: bytes) -> list[int]:
         statuses = [int(status) for status in _STATUS.findall(answer)]
@@ -139,9 +141,9 @@ class _Client:
                     answer += mine.recv(1 << 20)
         return answer
 
-    def _start(self, grant: Grant, place: Place, channel: Channel, *, unsent: bytes, early: bytes) -> object:
-        assert grant is _GRANT
-        self._sessions.append((place, channel))
+    def _start(self, admission: Admission, channel: Channel, **rest: Any) -> object:
+        assert admission.grant is _GRANT
+        self._sessions.append((admission, channel))
         return None
 
 
