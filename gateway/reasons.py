@@ -75,6 +75,14 @@ class EndReason(enum.Enum):
         "Target did not finish its handshake",
     )
     """The target stalled in a handshake, or the user did not answer what it asks."""
+    IDLE = ("idle", 4020, "Ended because nobody used the console")
+    """No input came from the user for as long as is allowed."""
+    TIME_LIMIT = ("time-limit", 4021, "The time for this console is over")
+    """The session has lasted as long as is allowed."""
+    TAKEN_OVER = ("taken-over", 4022, "Somebody else took over the console")
+    """Another ticket for the same console said ``take-over``."""
+    OPERATOR = ("operator", 4023, "Ended by an operator")
+    """An operator ended it; the user may have been told more."""
 
     def __init__(self, label: str, code: int | None, public: str) -> None:
         self.label = label
@@ -93,15 +101,27 @@ class Refusal(enum.Enum):
     TICKET_EARLY = ("ticket-early", 403, "Ticket is not valid yet")
     TICKET_UNUSABLE = ("ticket-unusable", 403, "Ticket cannot be used here")
     """Genuine, but its contents or lifetime are outside what is allowed."""
+    TICKET_USED = ("ticket-used", 403, "Ticket has been used")
+    """It has opened all that it may open, or its time to do so is over."""
     ORIGIN_FORBIDDEN = ("origin-forbidden", 403, "Origin not allowed")
     NOT_FOUND = ("not-found", 404, "Not found")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "Method not allowed")
     HEAD_TIMEOUT = ("head-timeout", 408, "Request took too long")
+    CONSOLE_IN_USE = ("console-in-use", 409, "Somebody else is using the console")
+    """The ticket says that its bearer does not share."""
     UPGRADE_REQUIRED = ("upgrade-required", 426, "WebSocket upgrade required")
     CLIENT_LIMIT = ("client-limit", 429, "Too many sessions from your address")
+    SUBJECT_LIMIT = ("subject-limit", 429, "You have too many sessions")
+    CONSOLE_LIMIT = ("console-limit", 429, "Too many people are using the console")
     HEAD_TOO_LARGE = ("head-too-large", 431, "Request head too large")
     INTERNAL_ERROR = ("internal-error", 500, "Internal error")
     SESSION_LIMIT = ("session-limit", 503, "Gateway is full, try again later")
+    NOT_ADMITTING = ("not-admitting", 503, "Gateway takes no new sessions now")
+    """An operator has stopped admission."""
+    LEDGER_FULL = ("ledger-full", 503, "Gateway cannot take more tickets now, try again later")
+    LEDGER_UNAVAILABLE = ("ledger-unavailable", 503, "Gateway cannot check tickets now, try again later")
+    AUDIT_UNAVAILABLE = ("audit-unavailable", 503, "Gateway cannot record sessions now, try again later")
+    """The audit is required and cannot be written."""
     SHUTTING_DOWN = ("shutting-down", 503, "Gateway is shutting down")
 
     def __init__(self, label: str, status: int, public: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +18,38 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource
 
 from gateway import __version__
+from gateway.audit import Audit
+from gateway.control.readings import Readings
+from gateway.control.server import check_control_files
 from gateway.front import Front, Gate
 from gateway.net import (
-    Acceptor,
     ConsoleReactor,
     Listener,
+    ListenerSet,
     PolledReactor,
     Poller,
     load_identity,
     notify,
-    open_listener,
     server_context,
 )
+from gateway.operations import Operations
 from gateway.reasons import EndReason
 from gateway.relay import NATIVE
-from gateway.sessions import Registry, Sessions
-from gateway.settings import Problem, Settings, SettingsError, parse_endpoint
+from gateway.sessions import Events, Registry, Sessions, Uses
+from gateway.settings import Problem, Settings, SettingsError
 from gateway.targets import DestinationPolicy, Dialler, OwnAddress, Securer, Trusts
-from gateway.tickets import Grant, KeyFileError, TicketDecoder, load_verification_key
+from gateway.tickets import (
+    Grant,
+    KeyFileError,
+    Ledger,
+    LedgerError,
+    LedgerRefusal,
+    LedgerRefused,
+    MemoryLedger,
+    SqliteLedger,
+    TicketDecoder,
+    load_verification_key,
+)
 from gateway.web import PageError, console_resource
 
 __all__ = ["GatewayService", "check_files", "make_service"]
@@ -78,7 +91,7 @@ def make_service(
         ticket_keys = [load_verification_key(settings.tickets.certificate)]
     decoder = TicketDecoder(ticket_keys, settings.tickets, now)
     decode = decoder.decode if complete is None else _completed(decoder.decode, complete)
-    return GatewayService(settings, reactor, decode, {**_own_pages(settings), **(pages or {})})
+    return GatewayService(settings, reactor, decode, {**_own_pages(settings), **(pages or {})}, now)
 
 
 def _completed(decode: Callable[[str], Grant], complete: Callable[[Grant], Grant]) -> Callable[[str], Grant]:
@@ -107,6 +120,7 @@ def check_files(settings: Settings, *, need_ticket_key: bool = True) -> list[Pro
         Trusts(settings)
     except SettingsError as error:
         problems += error.problems
+    problems += check_control_files(settings)
     if need_ticket_key and settings.tickets.certificate is None:
         remedy = "name the certificate of the engine that signs the tickets"
         problems.append(Problem(Path("settings"), "tickets.certificate", "is not set", remedy))
@@ -135,6 +149,7 @@ class GatewayService(Service):
         reactor: Any,
         decode: Callable[[str], Grant],
         pages: dict[str, IResource],
+        now: Callable[[], float],
     ) -> None:
         """Use :func:`make_service`."""
         self.setName("console-gateway")
@@ -142,66 +157,95 @@ class GatewayService(Service):
         self._reactor = reactor
         self._decode = decode
         self._pages = pages
-        self._context = (
-            server_context(settings.tls, load_identity(settings.tls)) if settings.listen.tls else None
-        )
+        self._now = now
+        identity = load_identity(settings.tls) if settings.listen.tls else None
+        self._context = None if identity is None else server_context(settings.tls, identity)
+        self._expires = None if identity is None else identity.not_after.timestamp()
         self._trusts = Trusts(settings)
-        self.listeners: list[Listener] = []
-        """What is bound: the real addresses, where a port was 0."""
-        self.registry = Registry(settings.limits)
-        self._acceptors: list[Acceptor] = []
+        self.events = Events(now)
+        """What happens to sessions."""
+        self._sockets = ListenerSet()
+        self.registry = Registry(reactor, settings.limits, settings.sessions)
+        self._ledger: Ledger | None = None
         self._front: Front | None = None
         self._sessions: Sessions | None = None
         self._poller: Poller | None = None
+        self._audit = Audit(settings.audit, self.events, reactor, now=now)
+        self._operations = Operations(settings, self.events, self._audit, self._readings(), reactor, now)
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """What is bound: the real addresses, where a port was 0."""
+        return self._sockets.bound
 
     def bind(self) -> None:
         """Bind every listening socket, or none.
 
         :raises gateway.net.BindError: when one cannot be bound.
         """
-        if self.listeners:
-            return
         listen = self.settings.listen
-        bound: list[Listener] = []
+        self._sockets.bind(
+            [*((name, True) for name in listen.tls), *((name, False) for name in listen.plain)]
+        )
         try:
-            for names, tls in ((listen.tls, True), (listen.plain, False)):
-                # One by one, so that those bound before a failure are known.
-                bound.extend(open_listener(name, parse_endpoint(name), tls=tls) for name in names)
+            self._operations.bind()
         except BaseException:
-            for listener in bound:
-                listener.close()
+            self._sockets.close()
             raise
-        self.listeners = bound
+
+    def reopen(self) -> None:
+        """Open the audit's files anew, after they were rotated."""
+        self._audit.reopen()
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
         self.bind()
 
     def startService(self) -> None:
+        """Begin to serve.
+
+        :raises gateway.net.BindError: when a socket cannot be bound.
+        :raises SettingsError: when the file of used tickets cannot be used.
+        :raises gateway.audit.AuditError: when the audit cannot be written.
+        """
         self.bind()
-        super().startService()
         settings, reactor = self.settings, self._reactor
         policy = DestinationPolicy(settings.targets, self._own_addresses())
+        self._ledger = ledger = self._open_ledger()
+        self._operations.open()
+        super().startService()
         self.registry.open()
         self._poller = self._make_poller()
         polled = PolledReactor(reactor, self._poller)
         dialler = Dialler(polled, policy, settings.targets.sockets, settings.targets.connect_timeout)
         securer = Securer(polled, self._poller, settings.security, self._trusts)
-        self._sessions = Sessions(reactor, self._poller, dialler, securer, self.registry, settings.relay)
+        self._sessions = Sessions(
+            reactor, self._poller, dialler, securer, self.registry, ledger, self.events, settings.relay
+        )
         self._sessions.heartbeat.start()
         self._front = front = Front(
             polled,
             settings.front,
-            Gate(settings.front, self._decode, self.registry),
+            Gate(
+                reactor,
+                settings.front,
+                self._decode,
+                self.registry,
+                Uses(ledger, settings.uses),
+                self.events,
+                recording=self._operations.may_admit,
+            ),
             self._sessions.start,
             max_handshakes=settings.limits.handshakes,
             context=self._current_context,
         )
-        for name, resource in self._pages.items():
+        probes = self._operations.start(polled, self._sessions)
+        for name, resource in {**probes, **self._pages}.items():
             front.add_pages(name, resource)
         front.begin()
-        for listener in self.listeners:
-            self._acceptors.append(Acceptor(polled, listener, partial(front.accept, tls=listener.tls)))
+        self._sockets.accept(
+            polled, lambda listener, sock, address: front.accept(sock, address, tls=listener.tls)
+        )
         if not NATIVE:
             self.log.warn(
                 "no native unmasking routine could be loaded: uploads are slow; "
@@ -221,13 +265,7 @@ class GatewayService(Service):
         return defer.Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        for acceptor in self._acceptors:
-            acceptor.close()
-        self._acceptors.clear()
-        for listener in self.listeners:
-            # Bound, but perhaps never accepted from.
-            listener.close()
-        self.listeners.clear()
+        self._sockets.close()
         if self._front is not None:
             self._front.end()
         if self._sessions is not None:
@@ -238,9 +276,50 @@ class GatewayService(Service):
             await drained
             if cut.active():
                 cut.cancel()
+        self._operations.close()
+        if self._ledger is not None:
+            await self._ledger.close()
         if self._poller is not None and not isinstance(self._reactor, ConsoleReactor):
             self._poller.close()
-        self._front = self._sessions = self._poller = None
+        self._front = self._sessions = self._poller = self._ledger = None
+
+    def _readings(self) -> Readings:
+        """Where operators read how things are."""
+        return Readings(
+            sessions=lambda: () if self._sessions is None else self._sessions.infos(),
+            limits=lambda: self.registry.limits,
+            handshakes=lambda: 0 if self._front is None else self._front.handshakes_open,
+            admitting=lambda: self.registry.admitting,
+            stopping=lambda: not self.running,
+            listeners=lambda: [listener.description for listener in self.listeners],
+            ledger_size=self._ledger_size,
+            ledger_limit=lambda: self.settings.uses.limit,
+            certificate_expires=lambda: self._expires,
+            targets_expire=self._targets_expire,
+            audit=self._audit,
+        )
+
+    async def _ledger_size(self) -> int:
+        if self._ledger is None:
+            raise LedgerRefused(LedgerRefusal.UNAVAILABLE)
+        return await self._ledger.size()
+
+    def _targets_expire(self) -> list[float]:
+        seen = () if self._sessions is None else self._sessions.securer.seen.items()
+        return [certificate.not_after.timestamp() for _, certificate in seen]
+
+    def _open_ledger(self) -> Ledger:
+        """:raises SettingsError: its file cannot be used."""
+        uses, skew = self.settings.uses, self.settings.tickets.skew
+        if uses.file is None:
+            return MemoryLedger(limit=uses.limit, skew=skew, now=self._now)
+        try:
+            return SqliteLedger(
+                self._reactor, uses.file, limit=uses.limit, skew=skew, timeout=uses.timeout, now=self._now
+            )
+        except LedgerError as error:
+            problem = Problem(error.path, "uses.file", error.problem, "name another file or mend this one")
+            raise SettingsError([problem]) from None
 
     def _make_poller(self) -> Poller:
         reactor = self._reactor

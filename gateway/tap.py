@@ -8,7 +8,7 @@ from twisted.application.service import IService
 from twisted.logger import globalLogPublisher
 from twisted.python import usage
 
-from gateway.logs import make_observer
+from gateway.logs import make_observer, on_reopen
 from gateway.net import BindError
 from gateway.service import make_service
 from gateway.settings import SettingsError, load_settings
@@ -39,8 +39,15 @@ def makeService(options: Options) -> IService:
         service = make_service(settings)
         # Bound here and not when the service starts, so that a failure is the exit status of the command.
         service.bind()
+        reopened = [service.reopen]
         if settings.log.file is not None:
-            globalLogPublisher.addObserver(make_observer(settings.log))
+            observer = make_observer(settings.log)
+            globalLogPublisher.addObserver(observer)
+            reopened.append(observer.reopen)
     except (SettingsError, BindError, OSError) as error:
         raise SystemExit("\n".join(f"console-gateway: {line}" for line in str(error).splitlines())) from None
+    # The one that twistd was told to use.
+    from twisted.internet import reactor
+
+    on_reopen(reactor, *reopened)
     return service

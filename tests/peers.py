@@ -79,6 +79,9 @@ PEERS = {
     "spice-html5": Peer(
         "is a SPICE client for browsers", "spice-html5", _directory("share/spice-html5/main.js")
     ),
+    "prometheus": Peer(
+        "scrapes the metrics, evaluates dashboard and alerts", "prometheus", _program("promtool")
+    ),
     "systemd": Peer(
         "verifies the unit, passes sockets",
         "systemd",

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from gateway.logs import start_logging
+from gateway.audit import AuditError
+from gateway.logs import on_reopen, start_logging
 from gateway.net import BindError, install_reactor
 from gateway.service import make_service
 from gateway.settings import SettingsError, load_settings
@@ -27,7 +28,8 @@ __all__ = ["run"]
 def run(config: Path) -> None:
     """Run the gateway in the foreground.
 
-    It ends on SIGTERM or SIGINT, after telling every session. A wrong setting, an unusable file or a
+    It ends on SIGTERM or SIGINT, after telling every session. On SIGUSR1 it opens its log and audit
+    files anew, for rotation. A wrong setting, an unusable file or a
     port that cannot be bound ends it at once with one line for each.
     """
     # Here and not at the top: the other commands have no use for a reactor.
@@ -36,14 +38,31 @@ def run(config: Path) -> None:
 
     try:
         settings = load_settings(config)
-        start_logging(settings.log)
+        log = start_logging(settings.log)
         service = make_service(settings, reactor=reactor)
         service.bind()
     except (SettingsError, BindError, OSError) as error:
-        for line in str(error).splitlines():
-            click.echo(f"console-gateway: {line}", err=True)
+        _complain(error)
         raise SystemExit(1) from None
+    on_reopen(reactor, log.reopen, service.reopen)
+    failures: list[Exception] = []
+
+    def start() -> None:
+        try:
+            service.startService()
+        except (SettingsError, AuditError) as error:
+            _complain(error)
+            failures.append(error)
+            reactor.stop()
+
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     # From inside the reactor: READY is said when signals are heard, too.
-    reactor.callWhenRunning(service.startService)
+    reactor.callWhenRunning(start)
     reactor.run()
+    if failures:
+        raise SystemExit(1)
+
+
+def _complain(error: Exception) -> None:
+    for line in str(error).splitlines():
+        click.echo(f"console-gateway: {line}", err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.front.door import Front
-from gateway.front.gate import Admission, Gate, Refused
+from gateway.front.gate import Gate, Refused
 from gateway.front.refusals import RefusalResource
 
-__all__ = ["Admission", "Front", "Gate", "RefusalResource", "Refused"]
+__all__ = ["Front", "Gate", "RefusalResource", "Refused"]

@@ -12,8 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from OpenSSL import SSL
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.interfaces import IAddress, IProtocol
+from twisted.internet.interfaces import IProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -24,7 +23,7 @@ from gateway.front.head import BadHead, RequestHead, parse_head
 from gateway.front.refusals import refuse
 from gateway.front.site import FrontPages, make_site
 from gateway.front.websocket import HandshakeFactory
-from gateway.net import Channel, SocketChannel, Stream, TlsChannel, tune
+from gateway.net import Reception, Stream
 from gateway.reasons import Refusal
 from gateway.settings import FrontSettings
 from gateway.tickets import looks_like_ticket
@@ -58,10 +57,15 @@ class Front:
         self.settings = settings
         self.gate = gate
         self.start = start
-        self._context = context
-        self._max_handshakes = max_handshakes
-        self._streams: set[Stream] = set()
-        self._full = False
+        self._reception = Reception(
+            reactor,
+            lambda _: _Door(self),
+            name="limits.handshakes",
+            limit=max_handshakes,
+            handshake_timeout=settings.handshake_timeout,
+            context=context,
+        )
+        self._streams = self._reception.streams
         self.handshakes = HandshakeFactory(reactor)
         self.pages = FrontPages(gate)
         self.site = make_site(self.pages, reactor, self._upgrade_late)
@@ -77,46 +81,18 @@ class Front:
 
     def end(self) -> None:
         """Drop every connection that is not a session."""
-        for stream in list(self._streams):
-            stream.abortConnection()
+        self._reception.close()
         self.site.doStop()
         self.handshakes.doStop()
 
+    @property
+    def handshakes_open(self) -> int:
+        """Connections that are not a session (yet)."""
+        return self._reception.open
+
     def accept(self, sock: socket.socket, address: Any, *, tls: bool) -> None:
         """Take an accepted socket."""
-        if len(self._streams) >= self._max_handshakes:
-            if not self._full:
-                self._full = True
-                self.log.warn(
-                    "limits.handshakes ({limit}) reached: new connections are closed until others finish",
-                    limit=self._max_handshakes,
-                )
-            sock.close()
-            return
-        tune(sock)
-        channel: Channel
-        if tls:
-            assert self._context is not None
-            sock.setblocking(False)
-            connection = SSL.Connection(self._context(), sock)
-            connection.set_accept_state()
-            channel = TlsChannel(sock, connection)
-        else:
-            channel = SocketChannel(sock)
-        stream = Stream(
-            self.reactor,
-            channel,
-            peer=_twisted_address(sock, address),
-            host=_twisted_address(sock, sock.getsockname()),
-            secure=tls,
-            ended=lambda: self._stream_ended(stream),
-        )
-        self._streams.add(stream)
-        try:
-            stream.start(_Door(self), self.settings.handshake_timeout)
-        except Exception:
-            stream.abortConnection()
-            raise
+        self._reception.accept(sock, address, tls=tls)
 
     def route(self, stream: Stream, head: RequestHead, data: bytes) -> None:
         """Give a connection to whoever serves its first request.
@@ -160,6 +136,7 @@ class Front:
         if stream not in self._streams:
             # The client left meanwhile.
             return
+        stream.accepted = self.reactor.seconds()
         stream.resumeProducing()
         try:
             head = parse_head(data)
@@ -167,11 +144,6 @@ class Front:
             refuse(stream, Refusal.MALFORMED)
         else:
             self.route(stream, head, data + behind)
-
-    def _stream_ended(self, stream: Stream) -> None:
-        self._streams.discard(stream)
-        if len(self._streams) <= self._max_handshakes * 3 // 4:
-            self._full = False
 
 
 class _Door(Protocol):
@@ -232,10 +204,3 @@ def _switch(stream: Stream, protocol: IProtocol, data: bytes) -> None:
 
 def _client(stream: Stream) -> str:
     return getattr(stream.getPeer(), "host", "unix")
-
-
-def _twisted_address(sock: socket.socket, address: Any) -> IAddress:
-    if sock.family == socket.AF_UNIX:
-        return UNIXAddress(address or None)
-    host = address[0].removeprefix("::ffff:")
-    return (IPv6Address if ":" in host else IPv4Address)("TCP", host, address[1])

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Final, NoReturn
 
-import attrs
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gateway.reasons import Refusal
-from gateway.sessions import Full, Place, Registry
+from gateway.sessions import Admission, Events, Full, Registry, RequestRefused, Uses
 from gateway.settings import FrontSettings, parse_origin
 from gateway.tickets import Grant, TicketRefused
 
-__all__ = ["Admission", "Gate", "Refused"]
+__all__ = ["Gate", "Refused"]
+
+_MEMORY: Final = 30
+"""Seconds for which it is remembered why a ticket was refused."""
+_REMEMBERED: Final = 1000
+"""Tickets for which it is."""
 
 
 class Refused(Exception):
@@ -25,24 +31,35 @@ class Refused(Exception):
         self.refusal = refusal
 
 
-@attrs.frozen
-class Admission:
-    """A grant, and the place taken for its session."""
-
-    grant: Grant
-    place: Place
-
-
 class Gate:
-    """Checks origin, ticket and limits, in this order, and logs every refusal."""
+    """Checks origin, ticket, limits and use, in this order, and notes every refusal."""
 
     log = Logger()
 
-    def __init__(self, settings: FrontSettings, decode: Callable[[str], Grant], registry: Registry) -> None:
-        """:param decode: verifies a ticket as it stands in the path; raises ``TicketRefused``."""
+    def __init__(
+        self,
+        clock: IReactorTime,
+        settings: FrontSettings,
+        decode: Callable[[str], Grant],
+        registry: Registry,
+        uses: Uses,
+        events: Events,
+        *,
+        recording: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """
+        :param decode: verifies a ticket as it stands in the path; raises ``TicketRefused``.
+        :param events: is told of every refusal.
+        :param recording: whether sessions can be recorded as the operator demands.
+        """
+        self._clock = clock
         self._origins = frozenset(parse_origin(origin) for origin in settings.origins)
         self._decode = decode
         self._registry = registry
+        self._uses = uses
+        self._events = events
+        self._recording = recording
+        self._turned_away: OrderedDict[str, tuple[float, Refusal]] = OrderedDict()
 
     async def admit(self, path: str, origin: str | None, client: str) -> Admission:
         """Decide about an upgrade request.
@@ -54,14 +71,38 @@ class Gate:
         """
         if origin is not None and self._origins and not self._allows(origin):
             self.refuse(Refusal.ORIGIN_FORBIDDEN, client)
-        grant = self.verify(path, client)
+        grant = self._verify(path, client)
         try:
-            place = self._registry.take_place(client)
+            if not self._recording():
+                raise Full(Refusal.AUDIT_UNAVAILABLE)
+            place = self._registry.take_place(client, grant)
+            try:
+                claim = await self._uses.claim(grant, place.group)
+            except BaseException:
+                place.give_back()
+                raise
         except Full as full:
-            self.refuse(full.refusal, client, ticket=grant.id)
-        return Admission(grant, place)
+            self._remember(grant.id, full.refusal)
+            self.refuse(full.refusal, client, grant=grant, detail=full.detail)
+        self._turned_away.pop(grant.id, None)
+        return Admission(grant, place, claim)
 
-    def verify(self, path: str, client: str) -> Grant:
+    def verdict(self, path: str) -> Refusal | None:
+        """What an upgrade with this ticket was just refused for, or what it would be; ``None`` if it holds.
+
+        A browser that was refused cannot read why, and asks.  Nothing is noted: that was done already.
+        """
+        try:
+            grant = self._decode(path)
+        except TicketRefused as refused:
+            return refused.refusal
+        except Exception as error:
+            self._log_defect(error)
+            return Refusal.INTERNAL_ERROR
+        when, refusal = self._turned_away.get(grant.id, (0.0, None))
+        return refusal if refusal is not None and self._clock.seconds() - when <= _MEMORY else None
+
+    def _verify(self, path: str, client: str) -> Grant:
         """Verify a ticket without using it.
 
         :raises Refused: when it does not hold.
@@ -71,20 +112,42 @@ class Gate:
         except TicketRefused as refused:
             self.refuse(refused.refusal, client, ticket=refused.ticket_id, detail=str(refused))
         except Exception as error:
-            # The frames tell what broke; the error's own text could quote the ticket.
-            nameless = RuntimeError(type(error).__name__)
-            self.log.failure("Unexpected error in a ticket", Failure(nameless, None, error.__traceback__))
+            self._log_defect(error)
             self.refuse(Refusal.INTERNAL_ERROR, client)
 
+    def _log_defect(self, error: Exception) -> None:
+        # The frames tell what broke; the error's own text could quote the ticket.
+        nameless = RuntimeError(type(error).__name__)
+        self.log.failure("Unexpected error in a ticket", Failure(nameless, None, error.__traceback__))
+
     def refuse(
-        self, refusal: Refusal, client: str, *, ticket: str | None = None, detail: str = ""
+        self,
+        refusal: Refusal,
+        client: str,
+        *,
+        ticket: str | None = None,
+        grant: Grant | None = None,
+        detail: str = "",
     ) -> NoReturn:
-        """Log a refusal and raise it."""
-        self.note(refusal, client, ticket=ticket, detail=detail)
+        """Note a refusal and raise it."""
+        self.note(refusal, client, ticket=ticket, grant=grant, detail=detail)
         raise Refused(refusal)
 
-    def note(self, refusal: Refusal, client: str, *, ticket: str | None = None, detail: str = "") -> None:
-        """Log a refusal that was decided elsewhere."""
+    def note(
+        self,
+        refusal: Refusal,
+        client: str,
+        *,
+        ticket: str | None = None,
+        grant: Grant | None = None,
+        detail: str = "",
+    ) -> None:
+        """Log and publish a refusal.
+
+        :param ticket: id of a ticket that is genuine,
+        :param grant: or what it grants.
+        """
+        ticket = grant.id if grant is not None else ticket
         self.log.info(
             "request refused client={client} ticket={ticket} reason={reason} detail={detail!r}",
             client=client,
@@ -92,6 +155,15 @@ class Gate:
             reason=refusal.label,
             detail=detail,
         )
+        subject = grant.subject if grant is not None else None
+        target = grant.target.console if grant is not None else None
+        self._events.publish(RequestRefused(client, ticket, subject, target, refusal, detail))
+
+    def _remember(self, ticket: str, refusal: Refusal) -> None:
+        self._turned_away[ticket] = (self._clock.seconds(), refusal)
+        self._turned_away.move_to_end(ticket)
+        if len(self._turned_away) > _REMEMBERED:
+            self._turned_away.popitem(last=False)
 
     def _allows(self, origin: str) -> bool:
         try:

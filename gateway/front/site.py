@@ -6,21 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.web import http, server
+from twisted.web import server
 from twisted.web.resource import IResource, Resource
 
-from gateway.front.gate import Gate, Refused
-from gateway.front.refusals import RefusalResource, refuse
+from gateway.front.gate import Gate
+from gateway.front.refusals import RefusalResource, refusal_answer
+from gateway.net.http_site import HttpChannel, HttpRequest, HttpSite
 from gateway.reasons import Refusal
 from gateway.tickets import looks_like_ticket
 
 __all__ = ["FrontPages", "client_text", "make_site"]
-
-_IDLE = 15
-"""Seconds from the end of one request to the complete receipt of the next."""
-
-_MAX_BODY = 65536
-"""Largest request body that a page is given, in bytes."""
 
 _LANDING = (
     "This is a console gateway.\n"
@@ -44,7 +39,7 @@ class FrontPages(Resource):
     def getChildWithDefault(self, path: bytes, request: Any) -> IResource:
         target = request.path[1:].decode("ascii", "replace")
         if looks_like_ticket(target):
-            return RefusalResource(self._verdict(target, client_text(request)))
+            return RefusalResource(self._gate.verdict(target) or Refusal.UPGRADE_REQUIRED)
         child: IResource = super().getChildWithDefault(path, request)
         return child
 
@@ -53,13 +48,6 @@ class FrontPages(Resource):
 
     def render(self, request: Any) -> bytes:
         return RefusalResource(Refusal.NOT_FOUND).render(request)
-
-    def _verdict(self, path: str, client: str) -> Refusal:
-        try:
-            self._gate.verify(path, client)
-        except Refused as refused:
-            return refused.refusal
-        return Refusal.UPGRADE_REQUIRED
 
 
 class _Text(Resource):
@@ -79,17 +67,11 @@ class _Text(Resource):
         return self._text
 
 
-class _Channel(http.HTTPChannel):
-    """HTTP/1.1 with a time limit for each request, and a place for what comes behind an upgrade."""
+class _Channel(HttpChannel):
+    """A connection with a place for what comes behind an upgrade."""
 
     behind: bytearray | None = None
     """Bytes behind an upgrade request, as soon as there is one."""
-
-    def resetTimeout(self) -> None:
-        """Nothing: a few bytes now and then gain no time."""
-
-    def timeoutConnection(self) -> None:
-        self.loseConnection()
 
     def rawDataReceived(self, data: bytes) -> None:
         if self.behind is None:
@@ -98,26 +80,10 @@ class _Channel(http.HTTPChannel):
             self.behind += data
 
 
-class _Request(server.Request):
+class _Request(HttpRequest):
     """A request that may turn out to be an upgrade on a connection that served pages before."""
 
-    _received = 0
-
-    def handleContentChunk(self, data: bytes) -> None:
-        self._received += len(data)
-        if self._received <= _MAX_BODY:
-            super().handleContentChunk(data)
-        else:
-            channel: Any = self.channel
-            refuse(channel.transport, Refusal.MALFORMED)
-
-    def write(self, data: bytes) -> None:
-        if not self.startedWriting:
-            # What runs here and in which version is nobody's business.
-            self.responseHeaders.removeHeader(b"server")
-        super().write(data)
-
-    def process(self) -> None:
+    def serve(self) -> None:
         # In bytes: asked for as text, a value that is not UTF-8 would be an exception.
         tokens = b",".join(self.requestHeaders.getRawHeaders(b"upgrade", [])).lower().split(b",")
         if b"websocket" in [token.strip(b" \t") for token in tokens]:
@@ -125,23 +91,17 @@ class _Request(server.Request):
             channel.behind = bytearray()
             channel.site.upgrade(self)
         else:
-            super().process()
+            super().serve()
 
 
-class _Site(server.Site):
-    """A site that logs no request: its paths can be tickets."""
+class _Site(HttpSite):
+    """Pages, and upgrades that come late; nothing is logged, since paths can be tickets."""
 
-    protocol = _Channel  # type: ignore[assignment]
+    protocol = _Channel
 
     def __init__(self, root: IResource, reactor: IReactorTime, upgrade: Callable[[Any], None]) -> None:
-        super().__init__(root, requestFactory=_Request, reactor=reactor)
-        self.timeOut = _IDLE
-        self.displayTracebacks = False
-        self.noisy = False
+        super().__init__(root, reactor, too_large=refusal_answer(Refusal.MALFORMED), request=_Request)
         self.upgrade = upgrade
-
-    def log(self, request: Any) -> None:
-        """Log nothing."""
 
 
 def make_site(root: IResource, reactor: IReactorTime, upgrade: Callable[[Any], None]) -> server.Site:

@@ -17,15 +17,18 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from gateway.front.gate import Admission, Gate, Refused
+from gateway.front.gate import Gate, Refused
 from gateway.front.handover import hand_over, shared_options
 from gateway.front.refusals import refusal_answer
 from gateway.net import Channel, Stream
 from gateway.reasons import Refusal
+from gateway.sessions import Admission
 
-__all__ = ["SUBPROTOCOL", "HandshakeFactory", "HandshakeProtocol"]
+__all__ = ["NOTICES", "SUBPROTOCOL", "HandshakeFactory", "HandshakeProtocol"]
 
 SUBPROTOCOL = "binary"
+NOTICES = "console-gateway.v1"
+"""The same, and the client takes text messages from the gateway beside the console's binary ones."""
 
 _log = Logger()
 
@@ -55,7 +58,7 @@ class HandshakeProtocol(WebSocketServerProtocol):
 
     def __init__(self, gate: Gate, start: Callable[..., object], path: str, client: str) -> None:
         """
-        :param start: begins a session: ``start(grant, place, channel, unsent=..., early=...)``.
+        :param start: begins a session, see :meth:`gateway.sessions.Sessions.start`.
         :param path: the request path without its leading slash, exactly as it was sent.
         :param client: the client's address, for limits and the log.
         """
@@ -84,9 +87,9 @@ class HandshakeProtocol(WebSocketServerProtocol):
         return defer.Deferred.fromCoroutine(self._decide(request))
 
     async def _decide(self, request: ConnectionRequest) -> str | None:
-        subprotocol = SUBPROTOCOL if request.protocols else None
+        subprotocol = next((each for each in (NOTICES, SUBPROTOCOL) if each in request.protocols), None)
         try:
-            if subprotocol and subprotocol not in request.protocols:
+            if request.protocols and subprotocol is None:
                 self._gate.refuse(Refusal.SUBPROTOCOL, self._client)
             admission = await self._gate.admit(self._path, request.headers.get("origin"), self._client)
         except Refused as refused:
@@ -96,7 +99,7 @@ class HandshakeProtocol(WebSocketServerProtocol):
             _log.failure("Unexpected error at the gate")
             self._deny(Refusal.INTERNAL_ERROR)
         if self._gone:
-            admission.place.give_back()
+            admission.give_back()
             self._deny(Refusal.INTERNAL_ERROR)
         self._admission = admission
         return subprotocol
@@ -110,12 +113,14 @@ class HandshakeProtocol(WebSocketServerProtocol):
         admission, self._admission = self._admission, None
         assert admission is not None
         channel: Channel
+        notices = self.websocket_protocol_in_use == NOTICES
+        accepted = self.transport.accepted
         channel, unsent, early = hand_over(self)
         try:
-            self._start(admission.grant, admission.place, channel, unsent=unsent, early=early)
+            self._start(admission, channel, unsent=unsent, early=early, accepted=accepted, notices=notices)
         except Exception:
             _log.failure("Unexpected error: no session was started")
-            admission.place.give_back()
+            admission.give_back()
             channel.abort()
 
     def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
@@ -134,7 +139,7 @@ class HandshakeProtocol(WebSocketServerProtocol):
         self._gone = True
         admission, self._admission = self._admission, None
         if admission is not None:
-            admission.place.give_back()
+            admission.give_back()
         super().connectionLost(reason)
 
 

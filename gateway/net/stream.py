@@ -79,6 +79,8 @@ class Stream:
         self._producer: Any = None
         self._producer_paused = False
         self._timer: Any = None
+        self.accepted = self._clock.seconds()
+        """When the connection was accepted, or took up another purpose, by the reactor's clock."""
 
     # -- life ------------------------------------------------------------------
 

@@ -128,12 +128,15 @@ def present_identity(context: SSL.Context, identity: ServerIdentity, file: Path,
         raise SettingsError([problem]) from None
 
 
-def server_context(tls: TlsSettings, identity: ServerIdentity) -> SSL.Context:
+def server_context(
+    tls: TlsSettings, identity: ServerIdentity, setting: str = "tls.certificate"
+) -> SSL.Context:
     """The context that every TLS listener shares.
 
     TLS 1.2 at least, no compression, no renegotiation, stateless session
     tickets (RFC 5077, RFC 8446 section 4.6.1) so that reconnecting is cheap.
 
+    :param setting: the one that names the certificate, for messages.
     :raises SettingsError: when the cipher list names no usable cipher, or OpenSSL refuses the certificate.
     """
     context = base_context(SSL.TLS_SERVER_METHOD)
@@ -146,7 +149,7 @@ def server_context(tls: TlsSettings, identity: ServerIdentity) -> SSL.Context:
             None, "tls.ciphers", "names no cipher that OpenSSL knows", "use OpenSSL's cipher list syntax"
         )
         raise SettingsError([problem]) from None
-    present_identity(context, identity, tls.certificate or Path("settings"), "tls.certificate")
+    present_identity(context, identity, tls.certificate or Path("settings"), setting)
     return context
 
 

@@ -6,7 +6,15 @@ from typing import Final
 
 from gateway.net.channel import BLOCKED, Channel
 from gateway.net.poller import Poller
-from gateway.relay.frames import FrameDecoder, FrameReader, Opcode, close_payload, control_frame, write_header
+from gateway.relay.frames import (
+    FrameDecoder,
+    FrameReader,
+    Opcode,
+    close_payload,
+    control_frame,
+    text_frame,
+    write_header,
+)
 from gateway.relay.legs import HEADROOM, Leg, Peer, read_buffer
 
 __all__ = ["VISITS", "FramedLeg", "WebSocketLeg"]
@@ -20,7 +28,16 @@ _window: Final = read_buffer[HEADROOM:]
 class FramedLeg(Leg):
     """A side that speaks WebSocket, its opening handshake done; which end it is, a subclass knows."""
 
-    __slots__ = ("_close_frame", "_controls", "_decoder", "_early", "_heard", "_queued", "_silence")
+    __slots__ = (
+        "_between",
+        "_close_frame",
+        "_decoder",
+        "_early",
+        "_heard",
+        "_queued",
+        "_silence",
+        "messages_sent",
+    )
 
     def __init__(
         self, channel: Channel, poller: Poller, decoder: FrameReader, *, unsent: bytes, early: bytes
@@ -33,12 +50,19 @@ class FramedLeg(Leg):
         super().__init__(channel, poller)
         self._decoder = decoder
         self._early = early
-        self._controls: dict[Opcode, bytes] = {}
+        self._between: dict[Opcode, bytes] = {}
         self._close_frame = b""
         self._heard = True
         self._queued = 0
         self._silence = 0
+        self.messages_sent = 0
+        """Data frames given to this side, each of them a message."""
         self.pending = unsent or None
+
+    @property
+    def messages_received(self) -> int:
+        """Data frames received from this side, those of fragmented messages counted one by one."""
+        return self._decoder.data_frames
 
     def join(self, peer: Peer) -> None:
         self.peer = peer
@@ -117,11 +141,14 @@ class FramedLeg(Leg):
             self.owner.said_close(self, decoder.close_code)
 
     def _control(self, opcode: Opcode, payload: bytes) -> None:
-        """Send a control frame between data frames; of those that wait, the latest of each kind stays."""
+        self._interject(opcode, self._control_frame(opcode, payload))
+
+    def _interject(self, opcode: Opcode, frame: bytes) -> None:
+        """Send a frame between data frames; of those that wait, the latest of each kind stays."""
         if self.pending is None:
-            self._send(self._control_frame(opcode, payload))
+            self._send(frame)
         else:
-            self._controls[opcode] = self._control_frame(opcode, payload)
+            self._between[opcode] = frame
 
     def _flush(self) -> None:
         pending = self.pending
@@ -131,9 +158,9 @@ class FramedLeg(Leg):
             self._heard = True
 
     def _flushed(self) -> None:
-        if self._controls:
-            waiting = b"".join(self._controls.values())
-            self._controls.clear()
+        if self._between:
+            waiting = b"".join(self._between.values())
+            self._between.clear()
             self._send(waiting)
 
     def _prepare_goodbye(self, code: int | None, reason: str) -> None:
@@ -163,7 +190,7 @@ class FramedLeg(Leg):
 class WebSocketLeg(FramedLeg):
     """The server's side of a WebSocket connection."""
 
-    __slots__ = ()
+    __slots__ = ("notices",)
 
     _decoder: FrameDecoder
 
@@ -172,9 +199,28 @@ class WebSocketLeg(FramedLeg):
     ) -> None:
         """:param max_message: largest message accepted, in bytes; for the others see :class:`FramedLeg`."""
         super().__init__(channel, poller, FrameDecoder(max_message), unsent=unsent, early=early)
+        self.notices = False
+        """Whether the client agreed to text messages; for whoever began the session to say."""
+
+    def notify(self, text: str) -> None:
+        """Send a text message between the console's messages, if the client takes such; never raises.
+
+        While bytes are pending it waits, and takes the place of one that waits already.
+
+        :param text: at most :data:`~gateway.relay.frames.MAX_TEXT` bytes of UTF-8.
+        """
+        if not self.notices or self._finishing:
+            return
+        try:
+            frame = text_frame(text)
+        except ValueError:
+            self.log.failure("A notice cannot be sent")
+        else:
+            self._guarded(self._interject, Opcode.TEXT, frame)
 
     def put(self, buffer: memoryview | bytes, start: int, end: int) -> None:
         assert isinstance(buffer, memoryview)
+        self.messages_sent += 1
         try:
             self._send(buffer[write_header(buffer, start, end) : end])
         except OSError as error:

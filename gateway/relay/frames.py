@@ -18,6 +18,7 @@ from gateway.relay.masking import unmask as native_unmask
 
 __all__ = [
     "MAX_HEADER",
+    "MAX_TEXT",
     "FrameDecoder",
     "FrameError",
     "FrameReader",
@@ -26,17 +27,21 @@ __all__ = [
     "control_frame",
     "parse_close",
     "parse_length",
+    "text_frame",
     "write_header",
 ]
 
 MAX_HEADER: Final = 10
 """Longest header of an unmasked frame, in bytes."""
+MAX_TEXT: Final = 4096
+"""Longest text message that is sent, in bytes."""
 
 _WINDOW: Final = 4096
 """Bytes looked at together for frame headers."""
 _MAX_CONTROL: Final = 125
 _MASKED: Final = 0x80
 _WHOLE_BINARY: Final = 0x82
+_WHOLE_TEXT: Final = 0x81
 _SHORT: Final = struct.Struct("!BBH")
 _LONG: Final = struct.Struct("!BBQ")
 
@@ -75,6 +80,7 @@ class FrameReader:
         "_max_message",
         "_message",
         "close_code",
+        "data_frames",
         "ended",
         "error",
         "ping",
@@ -91,6 +97,8 @@ class FrameReader:
         self._message = 0
         self.ping: bytes | None = None
         """Payload of the latest ping, for the caller to take: one pong may answer several (5.5.3)."""
+        self.data_frames = 0
+        """Frames so far that are no control frames, those without payload included."""
         self.ended = False
         """Nothing more is decoded: a close frame was received, or :attr:`error` is set."""
         self.close_code: int | None = None
@@ -135,6 +143,7 @@ class FrameReader:
         if self._message > self._max_message:
             raise FrameError(1009, "message above the limit")
         self._fragmented = first < 0x80
+        self.data_frames += 1
 
     def _control_received(self) -> None:
         opcode, self._control_opcode = self._control_opcode, 0
@@ -218,6 +227,7 @@ class FrameDecoder(FrameReader):
             end = body + length
             if first == _WHOLE_BINARY and end <= size and length <= limit:
                 # Most frames by far: key and pointer events, each in one piece.
+                self.data_frames += 1
                 pieces.append(unmask(window[body:end], window[body - 4 : body]))
                 position = end
                 continue
@@ -278,6 +288,19 @@ def control_frame(opcode: Opcode, payload: bytes = b"") -> bytes:
     if len(payload) > _MAX_CONTROL:
         raise ValueError("control frame payload longer than 125 bytes")
     return bytes((0x80 | opcode, len(payload))) + payload
+
+
+def text_frame(text: str) -> bytes:
+    """An unmasked, unfragmented text frame.
+
+    :raises ValueError: the text is longer than :data:`MAX_TEXT` bytes, or is no Unicode text.
+    """
+    payload = text.encode("utf-8")
+    if len(payload) > MAX_TEXT:
+        raise ValueError(f"text message longer than {MAX_TEXT} bytes")
+    if len(payload) < 126:
+        return bytes((_WHOLE_TEXT, len(payload))) + payload
+    return _SHORT.pack(_WHOLE_TEXT, 126, len(payload)) + payload
 
 
 def close_payload(code: int | None, reason: str = "") -> bytes:

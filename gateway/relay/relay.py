@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from gateway.reasons import EndReason
 from gateway.relay.framed import WebSocketLeg
 from gateway.relay.frames import FrameError
-from gateway.relay.legs import Leg
+from gateway.relay.legs import Leg, Peer
 
 __all__ = ["Ending", "Relay"]
 
@@ -81,20 +81,25 @@ class Relay:
         client.owner = self
         client.await_peer()
 
-    def join(self, target: Leg) -> None:
-        """Begin to relay; only while :attr:`how` is ``None``."""
+    def join(self, target: Leg, *, to_target: Peer | None = None, to_client: Peer | None = None) -> None:
+        """Begin to relay; only while :attr:`how` is ``None``.
+
+        :param to_target: is put the client's payload in place of the target's leg, and
+        :param to_client: the target's in place of the client's leg; they pass on all that they are given.
+        """
         self.target = target
         target.owner = self
-        target.join(self.client)
+        target.join(to_client or self.client)
         if self.how is None:
             # What came behind the target's opening handshake may have been its end.
-            self.client.join(target)
+            self.client.join(to_target or target)
 
-    def end(self, reason: EndReason, detail: str = "", *, code: int | None = None) -> None:
+    def end(self, reason: EndReason, detail: str = "", *, code: int | None = None, message: str = "") -> None:
         """End in order; the first reason counts.
 
         :param code: close code to send instead of the reason's own; with ``CLIENT_CLOSED`` always, and
             ``None`` for an empty close frame.
+        :param message: what the client is told in place of the reason's public text, 123 bytes at most.
         """
         if self.how is not None:
             return
@@ -112,7 +117,7 @@ class Relay:
         else:
             if code is None and reason is not EndReason.CLIENT_CLOSED:
                 code = reason.code
-            self.client.finish(code, reason.public)
+            self.client.finish(code, message or reason.public)
         self._check_ended()
 
     def give_up(self) -> None:

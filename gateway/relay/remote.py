@@ -133,6 +133,7 @@ class RemoteWebSocketLeg(FramedLeg):
         super().__init__(channel, poller, ServerFrameDecoder(), unsent=b"", early=early)
 
     def put(self, buffer: memoryview | bytes, start: int, end: int) -> None:
+        self.messages_sent += 1
         try:
             self._send(masked_frame(buffer[start:end]))
         except OSError as error:

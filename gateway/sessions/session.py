@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
@@ -12,14 +13,32 @@ from twisted.logger import Logger
 
 from gateway.net import Channel, Poller, SocketChannel
 from gateway.reasons import EndReason
-from gateway.relay import Ending, Heartbeat, Leg, RawLeg, Relay, RemoteWebSocketLeg, WebSocketLeg
+from gateway.relay import (
+    Ending,
+    Heartbeat,
+    Leg,
+    RawLeg,
+    Relay,
+    RemoteWebSocketLeg,
+    WebSocketLeg,
+)
+from gateway.sessions.activity import Activity
+from gateway.sessions.events import Events, SessionEnded, SessionJoined, SessionOpened, SessionWarned
 from gateway.sessions.face import BrowserFace
-from gateway.sessions.registry import Place, Registry
-from gateway.settings import RelaySettings
+from gateway.sessions.info import Selector, SessionInfo, SessionState
+from gateway.sessions.registry import Registry
+from gateway.sessions.tap import GreetingTap, InputTap
+from gateway.sessions.uses import Admission
+from gateway.settings import Attach, RelaySettings
 from gateway.targets import Dialler, Securer, TargetError
-from gateway.tickets import Grant
+from gateway.tickets import Ledger, LedgerRefused
 
-__all__ = ["Session", "Sessions"]
+__all__ = ["MAX_MESSAGE", "Session", "Sessions"]
+
+MAX_MESSAGE: Final = 120
+"""Bytes of UTF-8 that a user can be told at the end; a close frame has room for 123 (RFC 6455, 5.5)."""
+
+_EVERYBODY: Final = Selector()
 
 
 class Sessions:
@@ -34,6 +53,8 @@ class Sessions:
         dialler: Dialler,
         securer: Securer,
         registry: Registry,
+        ledger: Ledger,
+        events: Events,
         settings: RelaySettings,
     ) -> None:
         self.clock = clock
@@ -41,24 +62,85 @@ class Sessions:
         self.dialler = dialler
         self.securer = securer
         self.registry = registry
+        self.ledger = ledger
+        self.events = events
         self.settings = settings
         self.heartbeat = Heartbeat(clock, settings.ping_interval)
         self._drained: defer.Deferred[None] | None = None
 
-    def start(self, grant: Grant, place: Place, channel: Channel, *, unsent: bytes, early: bytes) -> Session:
+    def start(
+        self,
+        admission: Admission,
+        channel: Channel,
+        *,
+        unsent: bytes,
+        early: bytes,
+        accepted: float | None = None,
+        notices: bool = False,
+    ) -> Session:
         """Begin a session on a client's channel whose opening handshake is done.
 
-        :param place: the place taken for it; given back when the session has ended.
+        :param admission: given back when the session has ended.
         :param unsent: bytes of the opening handshake still to be sent.
         :param early: bytes that arrived behind the opening handshake.
+        :param accepted: when the connection was accepted, by the clock; now by default.
+        :param notices: whether the client takes text messages from the gateway.
         """
         leg = WebSocketLeg(
             channel, self.poller, max_message=self.settings.max_message, unsent=unsent, early=early
         )
-        session = Session(self, grant, place, leg)
+        leg.notices = notices
+        session = Session(self, admission, leg)
         self.registry.sessions[session.id] = session
+        group = admission.place.group
+        if group.attach is Attach.TAKE_OVER and not group.members:
+            for other in self.registry.others(group):
+                other.end(EndReason.TAKEN_OVER, f"by ticket {group.ticket}")
+        group.enter(session)
+        now = self.clock.seconds()
+        self.events.publish(SessionOpened(session.info(), now - (now if accepted is None else accepted)))
         session.run()
         return session
+
+    def infos(self, selector: Selector = _EVERYBODY) -> list[SessionInfo]:
+        """The sessions that are meant, in the order of their beginning."""
+        infos = (session.info() for session in self.registry.sessions.values())
+        return [info for info in infos if selector.matches(info)]
+
+    def info(self, session_id: str) -> SessionInfo | None:
+        """A session, if it lives."""
+        session = self.registry.sessions.get(session_id)
+        return None if session is None else session.info()
+
+    def end_selected(self, selector: Selector, message: str = "") -> list[SessionInfo]:
+        """End sessions for an operator; their tickets open no more of them.
+
+        :param message: what the users are told, :data:`MAX_MESSAGE` bytes at most.
+        :returns: those that were not ending already, as they were.
+        """
+        ended = [info for info in self.infos(selector) if info.state is not SessionState.ENDING]
+        tickets = {info.ticket for info in ended}
+        if selector.ticket is not None:
+            tickets.add(selector.ticket)
+        for ticket in tickets:
+            defer.Deferred.fromCoroutine(self._end_uses(ticket))
+        for info in ended:
+            session = self.registry.sessions.get(info.id)
+            if session is not None:
+                session.end(EndReason.OPERATOR, message, message)
+        return ended
+
+    async def _end_uses(self, ticket: str) -> None:
+        try:
+            await self.ledger.end(ticket)
+        except LedgerRefused as refused:
+            self.log.error(
+                "ledger not told that ticket {ticket} was ended: {reason}",
+                ticket=ticket,
+                reason=refused.reason.value,
+            )
+        except Exception:
+            self.log.failure("Unexpected error in the ledger")
 
     def end_all(self, reason: EndReason) -> defer.Deferred[None]:
         """Admit no more, end every session, and fire when the last has ended."""
@@ -76,9 +158,11 @@ class Sessions:
         for session in list(self.registry.sessions.values()):
             session.relay.give_up()
 
-    def forget(self, session: Session) -> None:
-        """A session has ended."""
+    def ended(self, session: Session, what: SessionEnded) -> None:
+        """Forget a session, and tell everybody that it has ended."""
         del self.registry.sessions[session.id]
+        self.events.publish(what)
+        # Not before everybody knows: whoever waits for the last of them stops the audit then.
         if self._drained is not None and not self.registry.sessions:
             drained, self._drained = self._drained, None
             drained.callback(None)
@@ -87,15 +171,32 @@ class Sessions:
 class Session:
     """One console in use: dials the target, joins the legs, and knows how it ended."""
 
-    __slots__ = ("_begun", "_dialling", "_place", "_shared", "_silence", "grant", "id", "relay")
+    __slots__ = (
+        "_activity",
+        "_admission",
+        "_begun",
+        "_dialling",
+        "_security",
+        "_shared",
+        "_silence",
+        "_started",
+        "grant",
+        "group",
+        "id",
+        "relay",
+    )
 
-    def __init__(self, shared: Sessions, grant: Grant, place: Place, leg: WebSocketLeg) -> None:
+    def __init__(self, shared: Sessions, admission: Admission, leg: WebSocketLeg) -> None:
         self.id = secrets.token_hex(6)
-        self.grant = grant
+        self.grant = admission.grant
+        self.group = admission.place.group
         self._shared = shared
-        self._place = place
+        self._admission = admission
         self._begun = shared.clock.seconds()
+        self._started = shared.events.now()
+        self._activity: Activity | None = None
         self._dialling: defer.Deferred[None] | None = None
+        self._security: str | None = None
         self._silence: Callable[[], None] | None = None
         self.relay = Relay(
             shared.clock,
@@ -108,7 +209,38 @@ class Session:
     @property
     def client(self) -> str:
         """The client's address."""
-        return self._place.client
+        return self._admission.place.client
+
+    @property
+    def state(self) -> SessionState:
+        """How far it is."""
+        if self.relay.how is not None:
+            return SessionState.ENDING
+        return SessionState.CONNECTING if self.relay.target is None else SessionState.ACTIVE
+
+    def info(self) -> SessionInfo:
+        """What may be told of it now."""
+        now = self._shared.clock.seconds()
+        client, target = self.relay.client, self.relay.target
+        activity = self._activity
+        return SessionInfo(
+            id=self.id,
+            ticket=self.grant.id,
+            subject=self.grant.subject,
+            client=self.client,
+            target=self.grant.target.console,
+            kind=self.grant.target.kind if activity is None else activity.kind,
+            attach=self.group.attach,
+            state=self.state,
+            security=self._security,
+            started=self._started,
+            duration=now - self._begun,
+            idle=now - self.group.last_input,
+            to_target=client.received,
+            to_client=0 if target is None else target.received,
+            messages_to_target=client.messages_received,
+            messages_to_client=client.messages_sent,
+        )
 
     def run(self) -> None:
         """Dial the target and relay until one side ends."""
@@ -120,21 +252,49 @@ class Session:
             ticket=self.grant.id,
             subject=self.grant.subject or "-",
         )
+        if self.relay.how is not None:
+            # Taken over or ended by whoever was told of it.
+            return
         dialling = defer.Deferred.fromCoroutine(self._dial())
         if self.relay.how is not None:
             dialling.cancel()
         elif not dialling.called:
             self._dialling = dialling
 
-    def end(self, reason: EndReason, detail: str = "") -> None:
-        """End the session in order."""
-        self.relay.end(reason, detail)
+    def end(self, reason: EndReason, detail: str = "", message: str = "") -> None:
+        """End the session in order.
+
+        :param message: what the user is told in place of the reason's public text.
+        """
+        self.relay.end(reason, detail, message=message)
+
+    def warn(self, reason: EndReason, left: float) -> None:
+        """The session is about to end.
+
+        :param left: seconds until then.
+        """
+        if self.relay.how is None:
+            self._notify({"type": "warning", "reason": reason.label, "seconds": round(left, 1)})
+            self._shared.events.publish(SessionWarned(self.info(), reason, left))
+
+    def warning_over(self) -> None:
+        """The session goes on after all."""
+        self._notify({"type": "warning-over"})
+
+    def _notify(self, notice: dict[str, Any]) -> None:
+        if self.relay.client.notices and self.relay.how is None:
+            self.relay.client.notify(json.dumps(notice))
 
     async def _dial(self) -> None:
         shared = self._shared
         target = self.grant.target
         try:
             channel = await shared.dialler.dial(target)
+            if self.relay.how is not None:
+                # It was too late to cancel that.
+                channel.abort()
+                return
+            self._activity = Activity(target.kind)
             if shared.securer.needs_nothing(target):
                 leg: Leg = RawLeg(channel, shared.poller)
                 unused = b""
@@ -159,6 +319,9 @@ class Session:
         face = BrowserFace(shared.clock, self.relay.client)
         self._watch_silence()
         secured = await shared.securer.secure(channel, self.grant, face)
+        self._security = secured.security
+        if secured.authenticated:
+            self._activity = Activity(self.grant.target.kind, authenticated=True)
         shared.log.info(
             "target secured id={id} target={target} security={security!r}",
             id=self.id,
@@ -176,10 +339,31 @@ class Session:
         if self.relay.how is not None:
             leg.abort()
             return
+        shared, activity = self._shared, self._activity
+        assert activity is not None
         self._watch_silence()
-        self.relay.join(leg)
+        self.group.used()
+        to_target = InputTap(leg, activity, self._used)
+        to_client: GreetingTap | None = None
+        if activity.needs_server:
+            to_client = GreetingTap(self.relay.client, leg, activity, self._learned)
+        else:
+            self._learned()
+        self.relay.join(leg, to_target=to_target, to_client=to_client)
         if unused and not leg.is_closed:
-            leg.put(unused, 0, len(unused))
+            to_target.put(unused, 0, len(unused))
+        shared.events.publish(SessionJoined(self.info(), shared.clock.seconds() - self._begun))
+
+    def _used(self) -> None:
+        """The user gave input, which also shows what is spoken where the client speaks first."""
+        self.group.used()
+        if self.group.kind is None:
+            self._learned()
+
+    def _learned(self) -> None:
+        """What the console speaks may be known."""
+        if self._activity is not None and self._activity.kind is not None:
+            self.group.kind = self._activity.kind
 
     def _watch_silence(self) -> None:
         if self._silence is None:
@@ -200,16 +384,18 @@ class Session:
     def _has_ended(self, how: Ending) -> None:
         shared = self._shared
         relay = self.relay
-        self._place.give_back()
+        self.group.leave(self)
+        self._admission.give_back(used=relay.target is not None and relay.client.received > 0)
+        info = self.info()
         fields: dict[str, Any] = {
             "id": self.id,
             "client": self.client,
             "target": str(self.grant.target),
             "ticket": self.grant.id,
             "subject": self.grant.subject or "-",
-            "duration": round(shared.clock.seconds() - self._begun, 3),
-            "to_target": relay.client.received,
-            "to_client": relay.target.received if relay.target is not None else 0,
+            "duration": round(info.duration, 3),
+            "to_target": info.to_target,
+            "to_client": info.to_client,
             "reason": how.reason.label,
             "detail": how.detail,
         }
@@ -219,4 +405,4 @@ class Session:
             "detail={detail!r}",
             **fields,
         )
-        shared.forget(self)
+        shared.ended(self, SessionEnded(info, how.reason, how.detail))

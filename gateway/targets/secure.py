@@ -94,6 +94,8 @@ class Secured:
     """What it sent behind its last handshake; only with :attr:`websocket`."""
     security: str = "plain"
     """What was agreed on, for the log."""
+    authenticated: bool = False
+    """RFB whose security handshakes are over, with the target and with the browser."""
     tls: SSL.Connection | None = None
     """Where the target has said nothing inside TLS yet, so that its verdict about us may be still to come."""
 
@@ -213,7 +215,7 @@ class _Handshakes:
             raise RfbError("server spoke before its client was ready")
         await self._bounded(face.admit())
         chosen = handshake.chosen
-        return self._secured(f"RFB {chosen.name}" if chosen is not None else "RFB")
+        return self._secured(f"RFB {chosen.name}" if chosen is not None else "RFB", authenticated=True)
 
     async def _ask(self, challenge: bytes) -> bytes:
         """Have the user answer, unless the target leaves meanwhile."""
@@ -285,11 +287,13 @@ class _Handshakes:
             return Credentials(grant.username, grant.password)
         return self._shared._trusts.credentials(self._rule, self._target)
 
-    def _secured(self, what: str, *, websocket: bool = False, early: bytes = b"") -> Secured:
+    def _secured(
+        self, what: str, *, websocket: bool = False, early: bytes = b"", authenticated: bool = False
+    ) -> Secured:
         tls = self._exchange.tls
         security = what if tls is None else f"{what}, {tls.get_protocol_version_name()}"
         unheard = None if self._exchange.heard else tls
-        return Secured(self._exchange.channel, websocket, early, security, unheard)
+        return Secured(self._exchange.channel, websocket, early, security, authenticated, unheard)
 
     def _bounded(self, step: Coroutine[Any, Any, _T], seconds: float | None = None) -> defer.Deferred[_T]:
         """Let a step take ``seconds``, by default the time for the target's handshakes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ import attrs
 import pytest
 from playwright.sync_api import Playwright
 
+from tests.integration.case import eventually
 from tests.peers import needs
 from tests.support.browser import Browser
 from tests.support.door import Door
@@ -156,3 +158,63 @@ def test_refused(
         ended = visit.ended()
     assert (ended.code, ended.reason) == (code, reason)
     assert re.match(detail, ended.detail), ended.detail
+
+
+@contextlib.contextmanager
+def gateway_with(site: Site, **tables: Mapping[str, object]) -> Iterator[Site]:
+    """The same place behind another gateway, where tickets may be used as they may by default."""
+    path = site.installation.directory / "other.toml"
+    with GatewayProcess(
+        write_settings(path, {**site.installation.settings(), "uses": {}, **tables})
+    ) as gateway:
+        yield attrs.evolve(site, gateway=gateway.ready())
+        assert "Traceback" not in gateway.output
+
+
+def test_one_ticket_is_for_the_channels_of_one_client(site: Site) -> None:
+    window = 4.0
+    qemu = site.machines["open"]
+    with gateway_with(site, uses={"window": window}) as other:
+        ticket = site.installation.ticket(qemu.ports["spice"], "localhost")
+        console = other.show(ticket)
+        assert console.outcome() == "success", console.complaints
+        console.wait_for_screen()
+        assert len(console.sockets) == _CHANNELS
+        # Somebody who has seen the ticket comes while its user is there,
+        time.sleep(window)
+        replayed = other.show(ticket)
+        assert replayed.outcome() != "success"
+        other.gateway.wait_for(r"request refused .*reason=ticket-used detail='window-over'")
+        replayed.close()
+        # whom that does not disturb,
+        console.restart()
+        qemu.wait_for("RESET")
+        assert other.count(ticket, "session ended") == 0
+        console.close()
+        other.line(ticket, "session ended")
+        # and after the user has left.
+        replayed = other.show(ticket)
+        assert replayed.outcome() != "success"
+        other.gateway.wait_for(r"request refused .*reason=ticket-used detail='group-ended'")
+        replayed.close()
+        assert other.gateway.output.count("session started") == _CHANNELS
+    wait_for_rest(qemu.screen)
+
+
+def test_input_on_one_channel_keeps_them_all(site: Site) -> None:
+    idle = 3.0
+    qemu = site.machines["open"]
+    with gateway_with(site, sessions={"idle": idle, "warning": 1.0}) as other:
+        ticket = site.installation.ticket(qemu.ports["spice"], "localhost")
+        console = other.show(ticket)
+        assert console.outcome() == "success", console.complaints
+        for _ in range(5):
+            console.restart()
+            time.sleep(idle / 3)
+        assert other.count(ticket, "session ended") == 0
+        begun = time.monotonic()
+        assert other.line(ticket, "session ended")["reason"] == "idle"
+        assert time.monotonic() - begun < idle + 1
+        eventually(lambda: other.gateway.output.count("reason=idle ") == _CHANNELS)
+        console.close()
+    wait_for_rest(qemu.screen)

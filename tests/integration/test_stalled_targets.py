@@ -161,7 +161,7 @@ class Typist:
 
 class StalledTargetTests(GatewayTestCase):
     changes: ClassVar[Mapping[str, Table]] = {
-        "limits": {"sessions_per_client": 5000},
+        "limits": {"sessions_per_client": 5000, "users_per_console": 5000},
         "security": {"ca": "ca.pem", "handshake_timeout": HANDSHAKE_TIMEOUT, "silence": SILENCE},
     }
 

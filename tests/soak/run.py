@@ -120,6 +120,8 @@ def _settings(installation: Installation, stage: Stage, log: Path) -> Path:
     tables = installation.settings()
     sockets = {f"{UNIX_HOST}:{UNIX_PORT}": str(stage.unix_path)}
     tables["targets"] |= {"connect_timeout": 2.0, "sockets": sockets}
+    # In a file, so that what is remembered of tickets is no memory that grows.
+    tables["uses"]["file"] = str(installation.directory / "uses.sqlite")
     tables["relay"] |= {"ping_interval": PING_INTERVAL, "max_message": MAX_MESSAGE}
     return write_settings(
         installation.directory / "soak.toml",
@@ -130,7 +132,7 @@ def _settings(installation: Installation, stage: Stage, log: Path) -> Path:
                 "handshake_timeout": TIME_LIMIT,
                 "origins": ["https://engine.example.com"],
             },
-            "limits": {"sessions_per_client": PER_CLIENT},
+            "limits": {"sessions_per_client": PER_CLIENT, "users_per_console": 10000},
             "pages": {"enabled": True},
             "log": {"format": "json", "file": str(log)},
         },
@@ -208,7 +210,7 @@ class _Run:
 
     def _reading(self) -> Reading:
         self._readings += 1
-        self.gateway.signal(signal.SIGUSR1)
+        self.gateway.signal(signal.SIGUSR2)
         census: dict[str, Any] = self.ledger.wait_for_census(self._readings, 30)
         return Reading(
             descriptors=self.gateway.descriptors(),

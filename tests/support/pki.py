@@ -66,12 +66,16 @@ class Installation:
         return ssl.create_default_context(cafile=str(self.pki.ca_file))
 
     def settings(self) -> dict[str, dict[str, object]]:
-        """Tables of a settings file: free ports on loopback, every loopback target allowed."""
+        """Tables of a settings file: free ports on loopback, every loopback target allowed.
+
+        A ticket may be used without end, because most tests use one many times.
+        """
         return {
             "listen": {"tls": ["tcp:0:interface=127.0.0.1"], "plain": ["tcp:0:interface=127.0.0.1"]},
             "tls": {"certificate": str(self.pki.certificate_file), "key": str(self.pki.key_file)},
             "tickets": {"certificate": str(self.engine_file)},
             "targets": {"networks": ["127.0.0.0/8", "10.0.0.0/8"], "ports": ["1-65535"]},
+            "uses": {"vnc": "unlimited", "spice": "unlimited", "serial": "unlimited"},
             "relay": {"close_timeout": 1.0},
         }
 

@@ -8,6 +8,7 @@
 
 import RFB from "./novnc/core/rfb.js";
 import { checkTicket, socketAddress, ticketPath } from "./link.js";
+import { ConsoleSocket, parseNotice, SUBPROTOCOLS } from "./notices.js";
 import { explainClose, explainOther, explainStatus } from "./reasons.js";
 
 const FETCH_TIMEOUT = 15000;
@@ -42,7 +43,10 @@ export class Outcome extends Error {
     }
 }
 
-/** Events: "connect", "credentialsrequired", "clipboard", "desktopname" (from the client), and "end". */
+/**
+ * Events: "connect", "credentialsrequired", "clipboard", "desktopname" (from the client), "notice" (from the
+ * gateway; the detail is what parseNotice() returns), and "end".
+ */
 export class Connection extends EventTarget {
     /**
      * @param {HTMLElement} element - where the screen goes.
@@ -54,11 +58,12 @@ export class Connection extends EventTarget {
         this._opened = false;
         this._ended = false;
         this._found = null;
-        this._socket = new WebSocket(socketAddress(location, granted.ticket), ["binary"]);
+        this._socket = new WebSocket(socketAddress(location, granted.ticket), SUBPROTOCOLS);
         this._socket.addEventListener("open", () => { this._opened = true; });
         this._socket.addEventListener("close", event => this._closed(event));
         const credentials = granted.password === null ? {} : { password: granted.password };
-        this.rfb = new RFB(element, this._socket, { credentials });
+        const channel = new ConsoleSocket(this._socket, text => this._heard(text));
+        this.rfb = new RFB(element, channel, { credentials });
         for (const name of ["connect", "credentialsrequired", "clipboard", "desktopname"]) {
             this.rfb.addEventListener(name, event => this._pass(name, event.detail));
         }
@@ -82,6 +87,13 @@ export class Connection extends EventTarget {
         } else {
             this._found = "network";
             this._askWhy().then(outcome => this._end(outcome));
+        }
+    }
+
+    _heard(text) {
+        const notice = parseNotice(text);
+        if (notice !== null) {
+            this._pass("notice", notice);
         }
     }
 

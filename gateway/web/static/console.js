@@ -7,6 +7,7 @@
 
 import { Connection, fetchGrant } from "./connection.js";
 import { parseLink } from "./link.js";
+import { Banner } from "./notices.js";
 import { explainOther } from "./reasons.js";
 import { TypingField } from "./typing.js";
 
@@ -35,6 +36,7 @@ function show(state, code, { title, advice }) {
         tool.disabled = state !== "connected";
     }
     if (state !== "connected") {
+        banner.clear();
         typing.hide();
         showClipboard(false);
     }
@@ -90,6 +92,7 @@ async function connect() {
     connection.addEventListener("credentialsrequired", event => askCredentials(event.detail.types));
     connection.addEventListener("clipboard", event => { element("clipboard-text").value = event.detail.text; });
     connection.addEventListener("desktopname", event => named === null && setTitle(event.detail.name || "Console"));
+    connection.addEventListener("notice", event => mine === attempt && banner.show(event.detail));
     connection.addEventListener("end", event => mine === attempt && ended(event.detail));
     connection.rfb.background = "transparent";
     applyScale();
@@ -210,6 +213,7 @@ function leaveScreen(event) {
     }
 }
 
+const banner = new Banner(...["banner", "warning", "news", "spoken"].map(element));
 const typing = new TypingField(element("typing"), keysym => connection?.rfb.sendKey(keysym));
 
 element("connect").addEventListener("click", () => {

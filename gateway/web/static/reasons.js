@@ -33,7 +33,15 @@ export const CLOSE_CODES = {
     4016: ["The console did not accept the password", "Reconnect to try another one, or ask for a new console link."],
     4017: ["The console sent something the gateway does not understand", OPERATOR],
     4018: ["The console did not finish its part in time", "Its host may be busy, or nobody typed the password. " + LATER],
+    4020: ["The console was closed because nobody used it", "Looking at it does not count as use. " + NEW_LINK],
+    4021: ["The time for this console is over", NEW_LINK],
+    4022: ["Somebody else took over the console", "Ask them before you open it again."],
+    4023: ["An operator closed the console", "Ask the administrator if you still need it."],
 };
+
+/** The close code whose reason is a message to the user, and what it is when the operator wrote none. */
+const BY_OPERATOR = 4023;
+const NO_MESSAGE = "Ended by an operator";
 
 /** By HTTP status, when the connection was refused before it began. */
 export const STATUSES = {
@@ -43,11 +51,20 @@ export const STATUSES = {
     404: ["There is no console at this address", NEW_LINK],
     405: ["The gateway does not allow this request", OPERATOR],
     408: ["The request took too long", "Check the network, then try again."],
+    409: ["Somebody else is using the console", "Try again when they have left."],
     426: ["The ticket is fine, but no WebSocket could be opened", "A proxy in between may not let WebSockets through."],
-    429: ["Too many consoles are open from your address", "Close one, then try again."],
+    429: ["Too many consoles are open", "Close one, then try again."],
     431: ["The request was too large for the gateway", NEW_LINK],
     500: ["The gateway had an internal error", OPERATOR],
-    503: ["The gateway is full or shutting down", "Nothing is wrong with your link: reconnect in a moment."],
+    503: ["The gateway takes no new consoles now", "Nothing is wrong with your link: reconnect in a moment."],
+};
+
+/** Better advice than a status has, by the gateway's own text. */
+export const ADVICE = {
+    "Ticket has been used": ["A link opens its console once. " + NEW_LINK],
+    "Origin not allowed": ["Open the console from the page that lists your machines."],
+    "Too many people are using the console": ["Try again when one of them has left."],
+    "Gateway takes no new sessions now": ["It is being maintained. Try again later."],
 };
 
 /** By name, for what the page itself finds out. */
@@ -65,9 +82,12 @@ export const OTHERS = {
  * Words for a closed WebSocket.
  *
  * @param {number} code - the close code.
- * @param {string} reason - the gateway's own text, shown where the code is unknown.
+ * @param {string} reason - the gateway's own text, shown where the code is unknown, or an operator's message.
  */
 export function explainClose(code, reason) {
+    if (code === BY_OPERATOR && reason && reason !== NO_MESSAGE) {
+        return { title: CLOSE_CODES[code][0], advice: reason };
+    }
     return words(CLOSE_CODES[code], reason || "The connection ended", `Code ${code}. ${OPERATOR}`);
 }
 
@@ -79,7 +99,8 @@ export function explainClose(code, reason) {
  */
 export function explainStatus(status, text) {
     const known = words(STATUSES[status], "The gateway refused the connection", `Status ${status}. ${OPERATOR}`);
-    return text && status !== 426 ? { title: text, advice: known.advice } : known;
+    const [advice] = ADVICE[text] ?? [known.advice];
+    return text && status !== 426 ? { title: text, advice } : known;
 }
 
 /** Words for one of the page's own names. */

@@ -13,9 +13,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.front import Front, Gate
 from gateway.net import Channel
 from gateway.reasons import Refusal
-from gateway.sessions import Place, Registry
-from gateway.settings import FrontSettings, LimitSettings
-from gateway.tickets import Grant, Target, TicketFault, TicketRefused
+from gateway.sessions import Admission, Events, Happening, Place, Uses
+from gateway.settings import FrontSettings, LimitSettings, Use, UseSettings
+from gateway.tickets import Grant, Ledger, MemoryLedger, Target, TicketFault, TicketRefused
+from tests.support.admission import make_registry
 from tests.support.http import Answer
 from tests.support.reactor import HandReactor
 
@@ -29,11 +30,20 @@ GRANT = Grant(Target("192.0.2.9", 5900), EPOCH, EPOCH, "ticket-id")
 class Started:
     """A session that was begun."""
 
-    grant: Grant
-    place: Place
+    admission: Admission
     channel: Channel
     unsent: bytes
     early: bytes
+    accepted: float
+    notices: bool
+
+    @property
+    def grant(self) -> Grant:
+        return self.admission.grant
+
+    @property
+    def place(self) -> Place:
+        return self.admission.place
 
 
 class FrontTestCase(SynchronousTestCase):
@@ -44,7 +54,9 @@ class FrontTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = HandReactor()
-        self.registry = Registry(self.limits)
+        self.registry = make_registry(self.reactor, self.limits)
+        self.ledger: Ledger = MemoryLedger(now=EPOCH.timestamp)
+        self.happenings: list[Happening] = []
         self.started: list[Started] = []
         self.front = self.make()
         self.front.begin()
@@ -53,11 +65,18 @@ class FrontTestCase(SynchronousTestCase):
         return Front(
             self.reactor,
             self.front_settings,
-            Gate(self.front_settings, self.decode, self.registry),
+            self.gate(self.front_settings),
             self.start,
             max_handshakes=self.limits.handshakes,
             context=None,
         )
+
+    def gate(self, settings: FrontSettings, uses: UseSettings | None = None, **more: Any) -> Gate:
+        """By default, a ticket may be used without end."""
+        events = Events()
+        events.subscribe(lambda event: self.happenings.append(event.what))
+        asked = Uses(self.ledger, uses or UseSettings(vnc=Use.UNLIMITED))
+        return Gate(self.reactor, settings, self.decode, self.registry, asked, events, **more)
 
     def decode(self, path: str) -> Any:
         """What ``TicketDecoder.decode`` does."""
@@ -65,9 +84,18 @@ class FrontTestCase(SynchronousTestCase):
             raise TicketRefused(TicketFault.SIGNATURE_MISMATCH, "0123456789abcdef")
         return GRANT
 
-    def start(self, grant: Grant, place: Place, channel: Channel, *, unsent: bytes, early: bytes) -> object:
+    def start(
+        self,
+        admission: Admission,
+        channel: Channel,
+        *,
+        unsent: bytes,
+        early: bytes,
+        accepted: float,
+        notices: bool,
+    ) -> object:
         self.addCleanup(channel.close)
-        self.started.append(Started(grant, place, channel, unsent, early))
+        self.started.append(Started(admission, channel, unsent, early, accepted, notices))
         return None
 
     def connect(self) -> socket.socket:
@@ -155,4 +183,4 @@ class FrontTestCase(SynchronousTestCase):
 
     def places(self) -> int:
         """How many places are taken."""
-        return self.registry._taken
+        return self.registry.taken

@@ -8,17 +8,18 @@ from collections.abc import Iterable
 from typing import Any
 from unittest.mock import patch
 
+import attrs
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.internet import defer
 from twisted.logger import formatEvent
 
-from gateway.front import gate as gate_module
-from gateway.front import websocket
-from gateway.front.gate import Admission
+from gateway.front import Gate, Refused, websocket
 from gateway.reasons import Refusal
-from gateway.settings import FrontSettings
+from gateway.sessions import Admission, RequestRefused
+from gateway.settings import FrontSettings, LimitSettings, Use, UseSettings
+from gateway.tickets import Kind, MemoryLedger
 from tests.support.http import KEY, upgrade
-from tests.unit.front.samples import BAD, GOOD, GRANT, FrontTestCase
+from tests.unit.front.samples import BAD, EPOCH, GOOD, GRANT, FrontTestCase
 
 REQUIRED = ("Host", "Connection", "Sec-WebSocket-Version", "Sec-WebSocket-Key")
 
@@ -53,6 +54,26 @@ class HandshakeTests(FrontTestCase):
         for offers in (["base64"], ["Binary"], ["binary2"], ["chat, superchat"], [""], [","]):
             request = upgrade("/" + GOOD, protocols(*offers))
             self.refused(request, Refusal.MALFORMED if offers == [","] else Refusal.SUBPROTOCOL)
+
+    def test_the_subprotocol_for_notices(self) -> None:
+        for offers in (
+            ["console-gateway.v1, binary"],
+            ["binary, console-gateway.v1"],
+            ["console-gateway.v1"],
+            ["base64", "console-gateway.v1"],
+        ):
+            answer = self.ask(upgrade("/" + GOOD, protocols(*offers)))
+            self.assertEqual(
+                re.findall(rb"(?i)sec-websocket-protocol: *(.*?)\r\n", answer), [b"console-gateway.v1"]
+            )
+            self.assertTrue(self.started[-1].notices)
+            self.started.pop().place.give_back()
+        for offers in (["binary"], ["binary", "console-gateway.v2"], ["Console-Gateway.v1, binary"], []):
+            self.ask(upgrade("/" + GOOD, protocols(*offers)))
+            self.assertFalse(self.started[-1].notices)
+            self.started.pop().place.give_back()
+        for offer in ("console-gateway.v2", "console-gateway", "Console-Gateway.v1"):
+            self.refused(upgrade("/" + GOOD, protocols(offer)), Refusal.SUBPROTOCOL)
 
     def test_no_compression(self) -> None:
         for offer in (
@@ -335,7 +356,7 @@ class GateTests(FrontTestCase):
         answer = self.ask(upgrade("/" + GOOD))
         self.assertIn(b"HTTP/1.1 429 ", answer)
         self.assertIn(b"Retry-After: 10\r\n", answer)
-        elsewhere = self.registry.take_place("192.0.2.1")
+        elsewhere = self.registry.take_place("192.0.2.1", GRANT)
         answer = self.ask(upgrade("/" + GOOD))
         self.assertIn(b"HTTP/1.1 503 ", answer)
         self.assertIn(b"Retry-After: 10\r\n", answer)
@@ -396,7 +417,7 @@ class GateTests(FrontTestCase):
             self.assertEqual(len(failures), 1)
             text = failures[0].getTraceback()
             self.assertIn("KeyError", text)
-            self.assertIn("in verify", text)
+            self.assertIn("gateway/front/gate.py", text)
             self.assertNotIn(GOOD[:24], text)
         self.assertIn("reason=internal-error", " ".join(filter(None, map(formatEvent, observer))))
         self.assertEqual(self.places(), 0)
@@ -417,13 +438,83 @@ class GateTests(FrontTestCase):
         self.assert_empty()
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
 
+    def test_use(self) -> None:
+        """A ticket that was used is refused, and the page that asks why is told."""
+        self.ledger = MemoryLedger(now=EPOCH.timestamp)
+        gate = self.gate(FrontSettings(), UseSettings(vnc=Use.SINGLE))
+        admission = self.successResultOf(self.admit(gate))
+        self.assertIsNone(gate.verdict(GOOD))
+        self.refused_by(gate, Refusal.TICKET_USED)
+        self.assertEqual(1, self.places())
+        self.assertIs(Refusal.TICKET_USED, gate.verdict(GOOD))
+        self.assertIs(Refusal.TICKET_REFUSED, gate.verdict(BAD))
+        self.reactor.advance(30.1)
+        self.assertIsNone(gate.verdict(GOOD))
+        self.assertEqual(
+            RequestRefused("192.0.2.1", "ticket-id", None, "192.0.2.9:5900", Refusal.TICKET_USED, "used-up"),
+            self.happenings[0],
+        )
+        admission.give_back()
+        self.assertEqual(0, self.places())
+
+    def test_by_kind(self) -> None:
+        self.ledger = MemoryLedger(now=EPOCH.timestamp)
+        gate = self.gate(FrontSettings(), UseSettings(vnc_count=1, spice_count=3))
+        first = self.successResultOf(self.admit(gate))
+        self.refused_by(gate, Refusal.TICKET_USED)
+        first.place.group.kind = Kind.SPICE
+        for _ in range(2):
+            self.registry.limits = LimitSettings()
+            self.successResultOf(self.admit(gate))
+        self.refused_by(gate, Refusal.TICKET_USED)
+
+    def test_a_ledger_that_cannot_be_asked(self) -> None:
+        ledger = MemoryLedger(now=EPOCH.timestamp, limit=0)
+        self.ledger = ledger
+        self.refused_by(self.gate(FrontSettings()), Refusal.LEDGER_FULL)
+        self.successResultOf(defer.Deferred.fromCoroutine(ledger.close()))
+        self.refused_by(self.gate(FrontSettings()), Refusal.LEDGER_UNAVAILABLE)
+        self.assertEqual(0, self.places())
+
+    def test_a_ledger_that_breaks(self) -> None:
+        class Broken(MemoryLedger):
+            async def claim(self, ticket_id: str, valid_to: Any, policy: Any) -> Any:
+                raise ZeroDivisionError
+
+        self.ledger = Broken()
+        self.failureResultOf(self.admit(self.gate(FrontSettings())), ZeroDivisionError)
+        self.assertEqual(0, self.places())
+
+    def test_without_the_audit_that_is_demanded(self) -> None:
+        recording = [False]
+        gate = self.gate(FrontSettings(), recording=lambda: recording[0])
+        self.refused_by(gate, Refusal.AUDIT_UNAVAILABLE)
+        recording[0] = True
+        self.successResultOf(self.admit(gate)).give_back()
+
+    def test_what_is_remembered_is_bounded(self) -> None:
+        gate = self.gate(FrontSettings())
+        self.registry.close()
+        for number in range(1100):
+            grant = attrs.evolve(GRANT, id=str(number))
+            self.patch(gate, "_decode", lambda path, grant=grant: grant)
+            self.refused_by(gate, Refusal.SHUTTING_DOWN)
+        self.assertEqual(1000, len(gate._turned_away))
+
+    def admit(self, gate: Gate) -> defer.Deferred[Admission]:
+        return defer.Deferred.fromCoroutine(gate.admit(GOOD, None, "192.0.2.1"))
+
+    def refused_by(self, gate: Gate, refusal: Refusal) -> None:
+        error = self.failureResultOf(self.admit(gate), Refused)
+        self.assertIs(refusal, error.value.refusal)
+
     def test_settings_are_normalised(self) -> None:
-        made = gate_module.Gate(FrontSettings(origins=("HTTPS://A.example:443",)), self.decode, self.registry)
+        made = self.gate(FrontSettings(origins=("HTTPS://A.example:443",)))
         admitted = self.successResultOf(
             defer.Deferred.fromCoroutine(made.admit(GOOD, "https://a.example", "192.0.2.1"))
         )
         self.assertEqual(admitted.grant, GRANT)
-        admitted.place.give_back()
+        admitted.give_back()
 
 
 class HandOverTests(FrontTestCase):

@@ -11,10 +11,11 @@ from twisted.logger import LogEvent
 
 from gateway.net import SocketChannel
 from gateway.reasons import EndReason
-from gateway.sessions import Registry, Session, Sessions
+from gateway.sessions import Events, Session, Sessions
 from gateway.settings import LimitSettings, RelaySettings
 from gateway.targets import Dialler
-from gateway.tickets import Grant, Target
+from gateway.tickets import Grant, MemoryLedger, Target
+from tests.support.admission import admit, make_registry
 from tests.unit.rfb.samples import CHALLENGE, LINE, LINE_3_3, LINE_3_7, OK, RESPONSE
 from tests.unit.targets.consoles import Console, Script
 from tests.unit.targets.securing import SecuringCase, WatchedBrowser, context, grant
@@ -109,7 +110,7 @@ class Life:
         case.assertEqual(0, len(case.poller))
         case.assertEqual(-1, self.channel.fileno())
         case.assertEqual(1, len(case.timers()), "only the heartbeat's timer is left")
-        places = [case.registry.take_place("198.51.100.5") for _ in range(3)]
+        places = [case.registry.take_place("198.51.100.5", grant()) for _ in range(3)]
         for place in places:
             place.give_back()
         case.assertEqual([], case.flushLoggedErrors())
@@ -130,13 +131,15 @@ class SecuredSessionCase(SecuringCase):
         super().make(rules, **security)
         self._stop()
         self.dialler = ReadyDialler()
-        self.registry = Registry(LimitSettings(sessions=3))
+        self.registry = make_registry(self.clock, LimitSettings(sessions=3))
         self.sessions = self._running = Sessions(
             self.clock,
             self.poller,
             self.dialler,
             self.securer,
             self.registry,
+            MemoryLedger(),
+            Events(),
             RelaySettings(ping_interval=PING_INTERVAL, close_timeout=CLOSE_TIMEOUT),
         )
         self.sessions.heartbeat.start()
@@ -165,8 +168,8 @@ class SecuredSessionCase(SecuringCase):
         if at_once:
             self.dialler.ready.callback(target)
         channel, browser = self.watched_wire(tcp=tcp)
-        place = self.registry.take_place("198.51.100.5")
-        session = self.sessions.start(to or grant(tls=True), place, channel, unsent=b"", early=early)
+        admission = admit(self.registry, to or grant(tls=True))
+        session = self.sessions.start(admission, channel, unsent=b"", early=early)
         if not at_once:
             self.dialler.ready.callback(target)
         return Life(self, session, browser, played, target)

@@ -3,134 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-from typing import Any
 
-import attrs
 from twisted.internet import defer
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import formatEvent
 from websockets.frames import Frame, Opcode
-from zope.interface import implementer
 
-from gateway.net import Channel, SocketChannel
+from gateway.net import SocketChannel
 from gateway.reasons import EndReason
-from gateway.sessions import Full, Registry, Session, Sessions
-from gateway.settings import LimitSettings, RelaySettings, SecuritySettings, Settings
-from gateway.targets import Dialler, Securer, TargetError, Trusts
+from gateway.sessions import Full, SessionEnded
+from gateway.targets import TargetError
 from gateway.tickets import Grant, Target
 from tests.unit.relay.remains import nothing_left
-from tests.unit.relay.wires import Browser, RelayCase
-
-NOON = datetime.datetime(2030, 1, 2, 12, tzinfo=datetime.UTC)
-CLOSE_TIMEOUT = 5.0
+from tests.unit.sessions.case import SessionCase
 
 
-class HandDialler(Dialler):
-    """Dials when a test says so."""
-
-    def __init__(self) -> None:
-        self.calls: list[Target] = []
-        self.result: defer.Deferred[SocketChannel] = defer.Deferred()
-        self.cancelled = 0
-
-    async def dial(self, target: Target) -> SocketChannel:
-        self.calls.append(target)
-        try:
-            return await self.result
-        except defer.CancelledError:
-            self.cancelled += 1
-            raise
-
-
-class SessionTests(RelayCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.dialler = HandDialler()
-        self.registry = Registry(LimitSettings(sessions=3))
-        self.sessions = Sessions(
-            self.clock,
-            self.poller,
-            self.dialler,
-            Securer(self.clock, self.poller, SecuritySettings(), Trusts(Settings())),
-            self.registry,
-            RelaySettings(ping_interval=30, close_timeout=CLOSE_TIMEOUT),
-        )
-        self.sessions.heartbeat.start()
-        self.lines: list[dict[str, Any]] = []
-
-        @implementer(ILogObserver)
-        def observe(event: LogEvent) -> None:
-            if event.get("log_namespace") == "gateway.sessions.session.Sessions":
-                self.lines.append(event)
-
-        globalLogPublisher.addObserver(observe)
-        self.addCleanup(globalLogPublisher.removeObserver, observe)
-
-    def turn(self) -> bool:
-        moved = super().turn()
-        self.clock.advance(0)
-        return moved
-
-    def grant(self, **changes: Any) -> Grant:
-        target = attrs.evolve(Target("192.0.2.7", 5900), **changes)
-        end = NOON + datetime.timedelta(minutes=2)
-        return Grant(target, NOON, end, id="t1", subject="ann")
-
-    def start(
-        self,
-        *,
-        grant: Grant | None = None,
-        channel: Channel | None = None,
-        unsent: bytes = b"",
-        early: bytes = b"",
-        tcp: bool = False,
-    ) -> tuple[Session, Browser]:
-        if channel is None:
-            channel, browser = self.browser_wire(tcp=tcp)
-        self.dialler.result = self.dialler.result if self.dialler.result.called else defer.Deferred()
-        place = self.registry.take_place("198.51.100.5")
-        session = self.sessions.start(grant or self.grant(), place, channel, unsent=unsent, early=early)
-        return session, browser
-
-    def connect(self, *, tcp: bool = False) -> Any:
-        channel, console = self.console_wire(tcp=tcp)
-        dialled, self.dialler.result = self.dialler.result, defer.Deferred()
-        dialled.callback(channel)
-        return console
-
-    def fail_dial(self, error: Exception) -> None:
-        dialled, self.dialler.result = self.dialler.result, defer.Deferred()
-        dialled.errback(error)
-
-    def assert_ended(self, browser: Browser, reason: EndReason, code: int | None, **fields: Any) -> None:
-        self.pump(lambda: not self.registry.sessions)
-        self.settle()
-        self.assertEqual(code, browser.close_code)
-        start, end = self.lines[-2:]
-        common = {
-            "client": "198.51.100.5",
-            "target": "192.0.2.7:5900",
-            "ticket": "t1",
-            "subject": "ann",
-        }
-        self.assertEqual({"id": start["id"], **common}, {name: start[name] for name in ("id", *common)})
-        expected = {
-            "id": start["id"],
-            **common,
-            "duration": 0,
-            "to_target": 0,
-            "to_client": 0,
-            "reason": reason.label,
-            "detail": "",
-            **fields,
-        }
-        self.assertEqual(expected, {name: end[name] for name in expected})
-        self.assertEqual(0, len(self.poller))
-        self.assertEqual(1, len(self.timers()), "only the heartbeat's timer is left")
-        places = [self.registry.take_place("198.51.100.5") for _ in range(3)]
-        for place in places:
-            place.give_back()
-
+class SessionTests(SessionCase):
     # -- the usual life ------------------------------------------------------------
 
     def test_from_dial_to_close(self) -> None:
@@ -240,6 +127,11 @@ class SessionTests(RelayCase):
         self.assert_ended(browser, EndReason.SHUTDOWN, 1001)
 
     def test_a_dial_that_succeeds_in_spite_of_its_cancellation(self) -> None:
+        for secured in (False, True):
+            self.succeed_in_spite(self.grant(tls=secured))
+
+    def succeed_in_spite(self, grant: Grant) -> None:
+        self.dialler.result = defer.Deferred()
         session, browser = self.start()
         channel, console = self.console_wire()
 
@@ -250,8 +142,10 @@ class SessionTests(RelayCase):
 
         browser.close()
         self.pump(lambda: not self.registry.sessions)
+        usual = self.dialler.dial
         self.dialler.dial = stubborn  # type: ignore[method-assign]
-        session, browser = self.start()
+        session, browser = self.start(grant=grant)
+        self.dialler.dial = usual  # type: ignore[method-assign]
         session.end(EndReason.SHUTDOWN)
         self.assert_ended(browser, EndReason.SHUTDOWN, 1001)
         self.pump(lambda: console.eof)
@@ -288,11 +182,16 @@ class SessionTests(RelayCase):
         self.dialler.result = defer.Deferred()
         done = self.sessions.end_all(EndReason.SHUTDOWN)
         again = self.sessions.end_all(EndReason.SHUTDOWN)
+        told: list[object] = []
+        done.addCallback(lambda _: told.extend(self.happenings))
         self.assertNoResult(done)
-        self.assertRaises(Full, self.registry.take_place, "x")
+        self.assertRaises(Full, self.registry.take_place, "x", self.grant())
         self.pump(lambda: done.called)
         self.successResultOf(done)
         self.assertIs(done, again)
+        # Whoever waits for the end of the last session stops the audit then.
+        ends = [each.reason for each in told if isinstance(each, SessionEnded)]
+        self.assertEqual([EndReason.SHUTDOWN] * 2, ends)
         self.settle()
         self.assertEqual((1001, 1001), (dialling.close_code, joined.close_code))
         self.assertEqual({}, self.registry.sessions)

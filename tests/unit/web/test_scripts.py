@@ -173,6 +173,158 @@ class ScriptTests(SynchronousTestCase):
         self.assertIn("proxy", fine["advice"])
         self.assertIn("502", unknown["advice"])
 
+    def test_an_operators_message_is_shown_as_it_is(self) -> None:
+        told, untold, silent, other = self.run_script(
+            "reasons.js",
+            "[[4023, 'Back at <b>noon</b>'], [4023, 'Ended by an operator'], [4023, ''], [4022, 'x']]"
+            ".map(a => m.explainClose(...a))",
+        )
+        self.assertEqual(told, {"title": "An operator closed the console", "advice": "Back at <b>noon</b>"})
+        self.assertEqual(untold, silent)
+        self.assertIn("administrator", untold["advice"])
+        self.assertNotEqual(other["advice"], "x")
+
+    def test_advice_for_refusals_is_by_their_own_texts(self) -> None:
+        advice = self.run_script("reasons.js", "m.ADVICE")
+        self.assertEqual(set(advice) - {refusal.public for refusal in Refusal}, set())
+        refusals = [(refusal.status, refusal.public) for refusal in Refusal]
+        shown = self.run_script("reasons.js", f"{json.dumps(refusals)}.map(a => m.explainStatus(...a))")
+        for (status, public), words in zip(refusals, shown, strict=True):
+            self.assertEqual(public == words["title"], status != 426)
+            self.assertTrue(words["advice"].endswith("."), words)
+            if public in advice:
+                self.assertEqual(advice[public], [words["advice"]])
+
+    def test_notices(self) -> None:
+        warning = {"type": "warning", "reason": "idle", "seconds": 42.5}
+        good: list[tuple[Any, Any]] = [
+            (warning, warning),
+            ({**warning, "reason": "later", "more": 1}, {**warning, "reason": "later"}),
+            ({"type": "warning-over", "x": 1}, {"type": "warning-over"}),
+            ({"type": "notice", "text": "<b>" + "x" * 400}, {"type": "notice", "text": "<b>" + "x" * 297}),
+        ]
+        bad: list[Any] = [
+            None,
+            1,
+            "warning",
+            [],
+            {},
+            {"type": "other"},
+            {"type": "warning", "reason": "idle"},
+            {**warning, "seconds": "1"},
+            {**warning, "seconds": -1},
+            {**warning, "seconds": 1e12},
+            {"type": "notice", "text": ""},
+            {"type": "notice", "text": 1},
+        ]
+        texts = [json.dumps(said) for said, _ in good] + [json.dumps(said) for said in bad]
+        texts += ["", "{", "NaN", json.dumps({"type": "notice", "text": "x" * 5000})]
+        self.assertEqual(
+            self.run_script("notices.js", f"{json.dumps(texts)}.map(m.parseNotice)"),
+            [understood for _, understood in good] + [None] * (len(bad) + 4),
+        )
+
+    def test_words_of_warnings(self) -> None:
+        warnings = [("idle", 41.2), ("idle", 60), ("time-limit", 3725), ("time-limit", 0.4), ("other", 120)]
+        self.assertEqual(
+            self.run_script("notices.js", f"{json.dumps(warnings)}.map(w => m.warningWords(...w))"),
+            [
+                "No input: this console closes in 42 s. Press a key or move the pointer to stay.",
+                "No input: this console closes in 1 min. Press a key or move the pointer to stay.",
+                "The time for this console is over in 1 h 2 min 5 s.",
+                "The time for this console is over now.",
+                "This console closes in 2 min.",
+            ],
+        )
+
+    def test_text_messages_never_reach_the_client_of_the_console(self) -> None:
+        wanted = ["send", "close", "binaryType", "onerror", "onmessage", "onopen", "protocol", "readyState"]
+        seen = self.run_script(
+            "notices.js",
+            """(() => {
+                const real = new EventTarget();
+                const seen = [];
+                Object.assign(real, {
+                    binaryType: "blob", protocol: "p", readyState: 1,
+                    send: data => seen.push(["send", data]), close: () => seen.push(["close"]),
+                });
+                const socket = new m.ConsoleSocket(real, text => seen.push(["heard", text]));
+                // As noVNC looks for them.
+                const methods = Object.getOwnPropertyNames(Object.getPrototypeOf(socket));
+                const names = [...Object.keys(socket), ...methods];
+                const say = (name, fields) => real.dispatchEvent(Object.assign(new Event(name), fields));
+                say("open");
+                say("message", { data: "before anybody listens" });
+                for (const name of ["open", "message", "error", "close"]) {
+                    socket[`on${name}`] = event => seen.push([name, event.data ?? event.code ?? null]);
+                }
+                socket.binaryType = "arraybuffer";
+                say("open");
+                say("message", { data: [1] });
+                say("message", { data: "text" });
+                say("message", { data: [2] });
+                say("error");
+                say("close", { code: 4020 });
+                socket.send(3);
+                socket.close();
+                return [names, seen, real.binaryType, socket.binaryType, socket.protocol, socket.readyState];
+            })()""",
+        )
+        self.assertEqual(set(wanted) - set(seen[0]), set())
+        self.assertEqual(
+            seen[1],
+            [
+                ["heard", "before anybody listens"],
+                ["open", None],
+                ["message", [1]],
+                ["heard", "text"],
+                ["message", [2]],
+                ["error", None],
+                ["close", 4020],
+                ["send", 3],
+                ["close"],
+            ],
+        )
+        self.assertEqual(seen[2:], ["arraybuffer", "arraybuffer", "p", 1])
+
+    def test_the_banner(self) -> None:
+        idle = "No input: this console closes in 50 s. Press a key or move the pointer to stay."
+        shown = self.run_script(
+            "notices.js",
+            """(() => {
+                const parts = [1, 2, 3, 4].map(() => ({ hidden: false, textContent: "?" }));
+                const banner = new m.Banner(...parts);
+                const seen = [];
+                const look = () => seen.push([...parts.slice(0, 3).map(part => part.hidden),
+                    ...parts.slice(1).map(part => part.textContent)]);
+                look();
+                for (const notice of [
+                    { type: "warning", reason: "idle", seconds: 50 },
+                    { type: "notice", text: "Hello" },
+                    { type: "warning-over" },
+                    { type: "warning", reason: "time-limit", seconds: 2 },
+                ]) {
+                    banner.show(notice);
+                    look();
+                }
+                banner.clear();
+                look();
+                return seen;
+            })()""",
+        )
+        over = "The time for this console is over in 2 s."
+        self.assertEqual(
+            shown,
+            [
+                [True, True, True, "", "", ""],
+                [False, False, True, idle, "", idle],
+                [False, False, False, idle, "Hello", idle],
+                [False, True, False, "", "Hello", ""],
+                [False, False, False, over, "Hello", over],
+                [True, True, True, "", "", ""],
+            ],
+        )
+
     def test_keysyms_of_text(self) -> None:
         keysyms = self.run_script("typing.js", "[...'aZ ~\\n\\u00e9\\u20ac\\u{1f600}'].map(m.keysymOf)")
         self.assertEqual(keysyms, [0x61, 0x5A, 0x20, 0x7E, 0xFF0D, 0xE9, 0x010020AC, 0x0101F600])
