@@ -113,6 +113,8 @@ class Gateway(Contender):
             tickets.certificate = "{job.keys.engine_file}"
             limits.sessions = {_MANY}
             limits.sessions_per_client = {_MANY}
+            limits.users_per_console = {_MANY}
+            uses.vnc = "unlimited"
             targets.networks = ["127.0.0.1/32"]
             targets.ports = ["1-65535"]
             """
