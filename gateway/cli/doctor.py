@@ -29,26 +29,24 @@ _STYLES: Final = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red
 _MAX_TARGETS: Final = 20
 
 
-class _TargetType(click.ParamType[tuple[str, int]]):
-    name = "HOST:PORT"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, int]:
-        try:
-            return parse_socket_key(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def _as_targets(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, int], ...]:
+    try:
+        return tuple(parse_socket_key(value) for value in values)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
 
 
-class _HostType(click.ParamType[str]):
-    name = "HOST"
+def _as_host(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else _as_hosts(ctx, param, (value,))[0]
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            return normalise_host(str(value))
-        except ValueError:
-            self.fail("it is neither a host name nor an address", param, ctx)
+
+def _as_hosts(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(normalise_host(value) for value in values)
+    except ValueError:
+        raise click.BadParameter("it is neither a host name nor an address", ctx, param) from None
 
 
 @click.command(
@@ -70,14 +68,16 @@ Examples:
 @click.option(
     "--name",
     "names",
-    type=_HostType(),
+    metavar="HOST",
+    callback=_as_hosts,
     multiple=True,
     help="A name under which browsers reach the gateway; its certificate has to be for it. May be repeated.",
 )
 @click.option(
     "--target",
     "targets",
-    type=_TargetType(),
+    metavar="HOST:PORT",
+    callback=_as_targets,
     multiple=True,
     help="A console server to connect to, just as for a session whose ticket names it. May be repeated.",
 )
@@ -90,7 +90,8 @@ Examples:
 )
 @click.option(
     "--server-name",
-    type=_HostType(),
+    metavar="HOST",
+    callback=_as_host,
     help="The name that the ticket says the target's certificate is for, with --target.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")

@@ -231,7 +231,7 @@ def read_body(body: Body, data: bytes) -> dict[str, Any]:
         except UnfitError as error:
             raise ApiError(Fault.INVALID, f"'{field.name}': {error}") from None
     if body.one_of and not value.keys() & set(body.one_of):
-        raise ApiError(Fault.INVALID, "The body says for nobody that it is meant", _known(body.one_of))
+        raise ApiError(Fault.INVALID, "The body says nothing of whom it is for", _known(body.one_of))
     return {field.name: value.get(field.name, field.default) for field in body.fields}
 
 
