@@ -40,12 +40,15 @@ test: $(TOOLS)
 	@$(BIN)/python -m tests.peers
 	@$(BIN)/python -m pytest $(TEST)
 
+# What touches the libraries; the rest of the integration tests would only repeat it.
+OLDEST := tests/unit $(patsubst %,tests/integration/test_%.py,process service sessions embedding control kubevirt)
+
 test-oldest: $(TOOLS)
 	@$(PYTHON) -m venv $(VENV)/oldest
 	@$(VENV)/oldest/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	@$(BIN)/python -m tests.oldest >$(VENV)/oldest/constraints.txt
 	@$(VENV)/oldest/bin/python -m pip install --quiet --constraint $(VENV)/oldest/constraints.txt --editable . --group test
-	@$(VENV)/oldest/bin/python -m pytest tests/unit tests/integration $(TEST)
+	@$(VENV)/oldest/bin/python -m pytest $(OLDEST) $(TEST)
 
 soak: $(TOOLS)
 	@$(BIN)/python -m tests.soak $(SOAK)

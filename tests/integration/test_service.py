@@ -28,6 +28,7 @@ from gateway.web import PageError
 from tests.support.http import read_answer, upgrade
 from tests.support.pki import install
 from tests.support.reactor import HandReactor
+from tests.support.targets import closed_port
 
 
 class ServiceTests(SynchronousTestCase):
@@ -105,8 +106,8 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(sock.fileno(), -1)
 
     def test_all_or_none_is_bound(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
+        port = closed_port()
+        with socket.create_server(("127.0.0.1", port)):
             service = self.make(
                 listen=ListenSettings(
                     tls=(), plain=(f"unix:{self.path}", "tcp:0:interface=127.0.0.1", f"tcp:{port}")
