@@ -23,8 +23,8 @@ from tests.support.stalling import KINDS, Consoles
 STALLED: Final = 200
 SESSIONS: Final = 1000
 HANDSHAKE_TIMEOUT: Final = 3.0
-SILENCE: Final = 0.5
-SLACK: Final = 2.0
+SILENCE: Final = 2.0
+SLACK: Final = 4.0
 """What a busy machine may take longer."""
 
 _PATIENCE: Final = 20.0
