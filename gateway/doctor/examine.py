@@ -6,11 +6,12 @@ import datetime
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gateway.doctor.files import check_certificates, check_engine, check_front, check_permissions
+from gateway.doctor.files import check_certificates, check_engine, check_permissions
 from gateway.doctor.finding import Finding, fail, ok
+from gateway.doctor.front import check_front
 from gateway.doctor.host import check_clock, check_descriptors, check_masker, check_name, check_user
 from gateway.doctor.running import check_control, check_ports
-from gateway.service import check_files
+from gateway.loaded import check_files
 from gateway.settings import Problem, Settings, examine_settings
 
 __all__ = ["examine_host", "load"]

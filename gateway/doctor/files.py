@@ -3,131 +3,58 @@
 from __future__ import annotations
 
 import datetime
-import itertools
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import attrs
 from cryptography import x509
-from service_identity import CertificateError, VerificationError
-from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
-from twisted.internet.abstract import isIPAddress, isIPv6Address
 
 from gateway.doctor.finding import Finding, fail, ok, warn
 from gateway.net import load_certificates
-from gateway.settings import Problem, Settings, Verification
-from gateway.targets.certificates import names_of, names_text
+from gateway.settings import Settings, Verification
 from gateway.targets.rules import SecurityRules
 from gateway.tickets import KeyFileError
 from gateway.tickets.keys import load_certificate
 
-__all__ = ["SOON", "check_certificates", "check_engine", "check_front", "check_permissions", "lasting"]
+__all__ = ["SOON", "check_certificates", "check_engine", "check_permissions", "lasting"]
 
 SOON: Final = datetime.timedelta(days=30)
 """A certificate that does not last longer is worth a warning."""
 
 
-def check_front(settings: Settings, now: datetime.datetime, names: Sequence[str] = ()) -> Iterator[Finding]:
-    """What browsers are shown: dates, names, chain.
-
-    :param names: under which browsers reach the gateway.
-    """
-    if not settings.listen.tls or settings.tls.certificate is None:
-        return
-    problems: list[Problem] = []
-    chain = load_certificates(settings.tls.certificate, "tls.certificate", problems)
-    if not chain:
-        return  # check_files has said it
-    yield lasting("certificate", "the gateway's certificate", chain[0], now)
-    yield from _check_names(chain[0], names)
-    yield from _check_chain(chain, now)
-
-
-def _check_names(certificate: x509.Certificate, names: Sequence[str]) -> Iterator[Finding]:
-    try:
-        known = names_of(certificate)
-    except Exception:
-        known = ()
-    remedy = "enrol a certificate whose subjectAltName has the names that browsers use"
-    if not known:
-        yield fail("names", "the gateway's certificate has no name that browsers look at", remedy)
-        return
-    wrong = [name for name in names if not _is_for(certificate, name)]
-    for name in wrong:
-        text = f"the gateway's certificate is not for {name!r}, only for {names_text(known)}"
-        yield fail("names", text, remedy)
-    if not wrong:
-        yield ok("names", f"the gateway's certificate is for {names_text(known)}")
-
-
-def _is_for(certificate: x509.Certificate, name: str) -> bool:
-    address = isIPAddress(name) or isIPv6Address(name)
-    verify = verify_certificate_ip_address if address else verify_certificate_hostname
-    try:
-        verify(certificate, name)
-    except (VerificationError, CertificateError, ValueError):
-        return False
-    return True
-
-
-def _check_chain(chain: Sequence[x509.Certificate], now: datetime.datetime) -> Iterator[Finding]:
-    remedy = "put the issuer of each certificate behind it in tls.certificate; the root may be left out"
-    for lower, upper in itertools.pairwise(chain):
-        if not _issued(lower, upper):
-            yield warn(
-                "chain", "tls.certificate has a certificate that did not issue the one before it", remedy
-            )
-            return
-    for issuer in chain[1:]:
-        finding = lasting("chain", "an issuer in tls.certificate", issuer, now)
-        if finding.remedy:
-            yield finding
-            return
-    if _issued(chain[-1], chain[-1]) and len(chain) == 1:
-        text = (
-            "the gateway's certificate is self-signed: browsers refuse it until each of them was told not to"
-        )
-        yield warn("chain", text, "use a certificate of an authority that the browsers trust")
-    else:
-        yield ok("chain", f"{len(chain)} certificate(s) in order")
-
-
-def _issued(lower: x509.Certificate, upper: x509.Certificate) -> bool:
-    try:
-        lower.verify_directly_issued_by(upper)
-    except Exception:
-        # For every way to be wrong there is an error, and all of them mean no.
-        return False
-    return True
-
-
 def check_engine(settings: Settings, now: datetime.datetime) -> Iterator[Finding]:
-    """The certificate that tickets are verified with; its dates bind nobody, but they tell something."""
-    if settings.tickets.certificate is None:
-        return
+    """The certificates that tickets are verified with; their dates bind nobody, but they tell something."""
+    tickets = settings.tickets
+    if tickets.certificate is not None:
+        yield from _check_engine("the engine's certificate", "tickets.certificate", tickets.certificate, now)
+    for path in tickets.also:
+        yield from _check_engine(f"the certificate {path}", "tickets.also", path, now)
+
+
+def _check_engine(what: str, setting: str, path: Path, now: datetime.datetime) -> Iterator[Finding]:
     try:
-        certificate = load_certificate(settings.tickets.certificate)
+        certificate = load_certificate(path)
     except KeyFileError:
         return  # a public key, or check_files has said it
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if now < begin:
         yield warn(
             "engine",
-            f"the engine's certificate begins on {begin:%Y-%m-%d %H:%M} UTC: this host's clock is wrong",
+            f"{what} begins on {begin:%Y-%m-%d %H:%M} UTC: this host's clock is wrong",
             "correct this host's clock; until then tickets are refused as not valid yet",
         )
     elif now > end:
         yield warn(
             "engine",
-            f"the engine's certificate expired on {end:%Y-%m-%d %H:%M} UTC, so that it was probably renewed",
-            "copy the present one from the engine to tickets.certificate",
+            f"{what} expired on {end:%Y-%m-%d %H:%M} UTC, so that it was probably renewed",
+            f"copy the present one from the engine to {setting}",
         )
     else:
-        finding = lasting("engine", "the engine's certificate", certificate, now)
-        remedy = "when the engine gets a new one, copy that to tickets.certificate and restart the gateway"
+        finding = lasting("engine", what, certificate, now)
+        remedy = f"when the engine gets a new one, copy that to {setting} and reload the gateway"
         yield attrs.evolve(finding, remedy=remedy) if finding.remedy else finding
 
 
@@ -193,12 +120,15 @@ def _check_trusted(settings: Settings) -> Iterator[Finding]:
         "tls.certificate": tls.certificate,
         "tls.key": tls.key,
         "tickets.certificate": settings.tickets.certificate,
+        **{f"tickets.also[{index}]": path for index, path in enumerate(settings.tickets.also)},
         "control.tokens": control.tokens,
         "control.key": control.key,
         "control.client_ca": control.client_ca,
         "uses.file": settings.uses.file,
         "audit.file": settings.audit.file,
     }
+    for name, pair in settings.certificates.items():
+        trusted |= {f"certificates.{name}.{key}": getattr(pair, key) for key in ("certificate", "key")}
     for rule in SecurityRules(settings):
         table = rule.name if rule.name == "security" else f"rules.{rule.name}"
         trusted |= {f"{table}.{key}": getattr(rule, key) for key in ("ca", "certificate", "key", "secrets")}

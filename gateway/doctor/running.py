@@ -21,12 +21,14 @@ from gateway.control.address import DEFAULT_SOCKET, UnixAddress
 from gateway.control.client import ControlClient
 from gateway.control.problems import ControlError
 from gateway.doctor.finding import Finding, fail, ok, warn
-from gateway.net import load_certificates
+from gateway.doctor.front import front_certificates
 from gateway.settings import Settings, TcpEndpoint, UnixEndpoint, parse_endpoint
 
 __all__ = ["Running", "check_control", "check_ports", "control_socket"]
 
 _TIMEOUT: Final = 5.0
+_MAX_ASKED: Final = 20
+"""Certificates that a port is asked for."""
 _MAX_TEXT: Final = 300
 """Characters of what a gateway says."""
 _CREDENTIALS: Final = struct.Struct("3i")
@@ -74,7 +76,8 @@ def check_control(settings: Settings) -> Running:
     except ControlError as error:
         remedy = "look at the log of the gateway, and restart it"
         return Running(pid, (fail("gateway", f"it does not answer as it should: {error}", remedy),))
-    return Running(pid, (*_check_status(settings, status), *_check_health(health)))
+    admitting = status.get("admitting") is not False
+    return Running(pid, (*_check_status(settings, status), *_check_health(health, admitting=admitting)))
 
 
 def _listener(path: Path) -> int | None:
@@ -99,17 +102,18 @@ def _check_status(settings: Settings, status: Any) -> Iterator[Finding]:
     if status.get("admitting") is False:
         remedy = "console-gateway admission resume"
         yield warn("admission", "an operator has stopped admission: nobody gets in", remedy)
-    own = _own_certificate(settings)
     shown = _moment(status.get("certificate_expires"))
-    if own is not None and shown is not None:
-        if abs(shown - own.not_valid_after_utc) > datetime.timedelta(seconds=1):
+    ends = [(each.chain[0].not_valid_after_utc, each.table) for each in front_certificates(settings)]
+    if ends and shown is not None:
+        end, table = min(ends)
+        if abs(shown - end) > datetime.timedelta(seconds=1):
             text = (
                 f"the running gateway shows a certificate that lasts until {shown:%Y-%m-%d %H:%M} UTC, "
-                f"the one in tls.certificate until {own.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+                f"the one in {table}.certificate until {end:%Y-%m-%d %H:%M} UTC"
             )
-            yield warn("renewal", text, "restart the gateway, so that it reads the file")
+            yield warn("renewal", text, "reload the gateway, so that it reads the file")
         else:
-            yield ok("renewal", "the running gateway shows the certificate of tls.certificate")
+            yield ok("renewal", f"the running gateway shows the certificate of {table}.certificate")
 
 
 def _moment(value: Any) -> datetime.datetime | None:
@@ -119,26 +123,25 @@ def _moment(value: Any) -> datetime.datetime | None:
         return None
 
 
-def _check_health(health: Any) -> Iterator[Finding]:
+def _check_health(health: Any, *, admitting: bool) -> Iterator[Finding]:
+    """What the gateway says of itself.
+
+    :param admitting: whether operators let sessions in; that they do not was said already.
+    """
     checks = health.get("checks")
     if not isinstance(checks, list):
         yield warn("health", "the running gateway does not say how it is", "look at its log")
         return
     bad = [each for each in checks if isinstance(each, dict) and not each.get("ok")]
+    if not admitting:
+        bad = [each for each in bad if each.get("name") != "admission"]
+    # What is not well, but keeps nobody out, is a warning.
+    level = fail if admitting and not health.get("ready", False) else warn
     for each in bad[:20]:
         text = f"{str(each.get('name'))[:_MAX_TEXT]}: {str(each.get('detail'))[:_MAX_TEXT]}"
-        # What is not well, but no reason to be taken out of service, is a warning.
-        level = fail if not health.get("healthy", False) or not health.get("ready", False) else warn
         yield level("health", text, "look at the log of the gateway")
     if not bad:
         yield ok("health", "the running gateway says that all is well")
-
-
-def _own_certificate(settings: Settings) -> x509.Certificate | None:
-    if not settings.listen.tls or settings.tls.certificate is None:
-        return None
-    chain = load_certificates(settings.tls.certificate, "tls.certificate", [])
-    return chain[0] if chain else None
 
 
 def check_ports(settings: Settings, *, runs: bool) -> Iterator[Finding]:
@@ -181,7 +184,7 @@ def _check_tcp(settings: Settings, setting: str, endpoint: TcpEndpoint, *, runs:
             text = f"{where} is free, although a gateway runs"
             return warn("ports", text, "restart the gateway, if this endpoint is new in the settings")
         return ok("ports", f"{where} is free")
-    if setting == "listen.tls":
+    if setting == "listen.tls" and endpoint not in map(parse_endpoint, settings.proxies.listeners):
         return _check_shown(settings, where, endpoint)
     if runs:
         return ok("ports", f"{where} is taken, by the running gateway as it seems")
@@ -212,33 +215,35 @@ def _try_bind(endpoint: TcpEndpoint) -> None:
 
 
 def _check_shown(settings: Settings, where: str, endpoint: TcpEndpoint) -> Finding:
-    """A TLS port that is taken: by a gateway with our certificate?"""
-    own = _own_certificate(settings)
+    """A TLS port that is taken: by a gateway with our certificates?"""
     host = endpoint.interface or "localhost"
-    try:
-        shown = _shown_certificate(host, endpoint.port)
-    except OSError:
-        text = f"{where} is taken by something that does not speak TLS"
-        remedy = f"find out who has it (ss -ltnp 'sport = {endpoint.port}')"
-        return fail("ports", text, remedy)
-    if own is not None and shown == own:
-        return ok("ports", f"{where} is served with the certificate of tls.certificate")
-    text = f"{where} is served with another certificate than that of tls.certificate"
-    remedy = (
-        "if it is the gateway, restart it; otherwise find out who has the port "
-        f"(ss -ltnp 'sport = {endpoint.port}')"
-    )
-    return warn("ports", text, remedy)
+    whose = f"find out who has it (ss -ltnp 'sport = {endpoint.port}')"
+    # Whoever asks for no name gets the first.
+    asked: str | None = None
+    for own in front_certificates(settings)[:_MAX_ASKED]:
+        if own.table != "tls":
+            if not own.names:
+                continue
+            asked = own.names[0].replace("*", "x")
+        try:
+            shown = _shown_certificate(host, endpoint.port, asked)
+        except OSError:
+            return fail("ports", f"{where} is taken by something that does not speak TLS", whose)
+        if shown != own.chain[0]:
+            text = f"{where} is served with another certificate than that of {own.table}.certificate"
+            return warn("ports", text, f"if it is the gateway, reload it; otherwise {whose}")
+    return ok("ports", f"{where} is served with the certificate of tls.certificate")
 
 
-def _shown_certificate(host: str, port: int) -> x509.Certificate | None:
+def _shown_certificate(host: str, port: int, name: str | None) -> x509.Certificate | None:
+    """:param name: what to ask for by SNI."""
     context = ssl.create_default_context()
     context.check_hostname = False
     # Nothing is believed: the certificate is compared with our own, and no byte is sent.
     context.verify_mode = ssl.CERT_NONE
     with (
         socket.create_connection((host, port), _TIMEOUT) as sock,
-        context.wrap_socket(sock, server_hostname=host) as tls,
+        context.wrap_socket(sock, server_hostname=name) as tls,
     ):
         data = tls.getpeercert(binary_form=True)
     try:

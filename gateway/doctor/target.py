@@ -99,7 +99,14 @@ async def _check(
     reactor: Any, poller: Poller, settings: Settings, target: Target, now: datetime.datetime
 ) -> list[Finding]:
     policy = DestinationPolicy(settings.targets, _own_addresses(settings))
-    dialler = Dialler(reactor, policy, settings.targets.sockets, settings.targets.connect_timeout)
+    targets = settings.targets
+    dialler = Dialler(
+        reactor,
+        policy,
+        targets.sockets,
+        targets.connect_timeout,
+        proxy_protocol=targets.proxy_protocol,
+    )
     securer = Securer(reactor, poller, settings.security, Trusts(settings))
     begun = reactor.seconds()
     try:

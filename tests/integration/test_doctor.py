@@ -4,39 +4,71 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from tests.integration.case import InstallationTestCase
+from gateway import __version__
+from tests.integration.case import InstallationTestCase, Table, changed_settings
+from tests.integration.control import UnixConnection
 from tests.peers import needs
 from tests.support.pki import Authority
 from tests.support.process import ROOT, GatewayProcess
 from tests.support.qemu import Qemu, Vnc
 from tests.support.qemufiles import certificate_directory
 from tests.support.targets import TargetServer, closed_port, closing, echo, greet, stall
-from tests.unit.net.samples import write
+from tests.unit.net.samples import DAY, NOW, write
 
-_SCRIPT = "from gateway.cli.doctor import doctor; doctor(prog_name='doctor')"
+_PROGRAM = """
+import json, os, signal, sys
+from gateway.cli.doctor import doctor
+for line in sys.stdin:
+    arguments, path = json.loads(line)
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        output = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        doctor(arguments, prog_name="doctor")
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    sys.stdout.write(f"{status}\\n")
+    sys.stdout.flush()
+"""
+"""Runs the command in a process of its own each time, but reads its modules once."""
 PASSWORD = "pass-s3c"
 
 
 class DoctorTestCase(InstallationTestCase):
-    def run_doctor(self, *arguments: str, status: int) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", _SCRIPT, *arguments],
+    nursery: ClassVar[subprocess.Popen[str]]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.nursery = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM],
             cwd=ROOT,
             env={**os.environ, "FORCE_COLOR": "", "COLUMNS": "100"},
-            capture_output=True,
-            timeout=60,
-            check=False,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        output = done.stdout.decode() + done.stderr.decode()
-        self.assertEqual(done.returncode, status, output)
+        cls.addClassCleanup(cls.nursery.communicate)
+
+    def run_doctor(self, *arguments: str, status: int) -> str:
+        path = self.installation.directory / "doctor.output"
+        assert self.nursery.stdin is not None
+        assert self.nursery.stdout is not None
+        self.nursery.stdin.write(json.dumps([arguments, str(path)]) + "\n")
+        self.nursery.stdin.flush()
+        exit_status = self.nursery.stdout.readline()
+        output = path.read_text()
+        self.assertEqual(exit_status, f"{status}\n", output)
         self.assertNotIn("Traceback", output)
         self.assertNotIn("PRIVATE KEY", output)
         self.assertNotIn(PASSWORD, output)
@@ -101,18 +133,102 @@ class HostTests(DoctorTestCase):
         found = self.findings(settings, status=1)
         self.assertIn("/missing/tls.pem: tls.certificate", found[0]["detail"])
 
-    def test_a_gateway_that_runs(self) -> None:
-        port = closed_port()
-        settings = self.settings_file(listen={"tls": [f"tcp:{port}:interface=127.0.0.1"], "plain": []})
+
+class GatewayTests(DoctorTestCase):
+    """Beside a gateway that runs."""
+
+    gateway: ClassVar[GatewayProcess]
+    endpoints: ClassVar[dict[str, Table]]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        control = f"unix:{cls.installation.directory}/control.sock"
+        free = "tcp:0:interface=127.0.0.1"
+        leaf = Authority("CA").issue("localhost", end=NOW + 90 * DAY)
+        certificate, key = leaf.save(cls.installation.directory, "lasting")
+        tls: Table = {"certificate": str(certificate), "key": str(key)}
+        changes = {"tls": tls, "control": {"listen": [control]}, "metrics": {"listen": [free]}}
+        settings = changed_settings(cls.installation, "gateway.toml", changes)
+        cls.gateway = GatewayProcess(settings)
+        cls.addClassCleanup(cls.gateway.stop)
+        cls.gateway.ready()
+        metrics = cls.gateway.wait_for(r"metrics are served on \S+:(\d+) ")[1]
+        # Ports that the gateway has got, for nobody else can take them meanwhile.
+        taken = (cls.gateway.tls_port, cls.gateway.plain_port, metrics)
+        secure, plain, scraped = ([f"tcp:{port}:interface=127.0.0.1"] for port in taken)
+        cls.endpoints = {
+            "tls": tls,
+            "listen": {"tls": secure, "plain": plain},
+            "control": {"listen": [control]},
+            "metrics": {"listen": scraped},
+        }
+
+    def operate(self, path: str, body: object) -> None:
+        connection = UnixConnection(self.installation.directory / "control.sock")
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        self.assertEqual(connection.getresponse().status, 200)
+        connection.close()
+
+    def by_name(self, settings: Path, *names: str) -> list[tuple[str, str, str]]:
+        """Name, level and text of some of the findings, of which none is a failure."""
+        found = self.findings(settings)
+        return [(each["name"], each["level"], each["detail"]) for each in found if each["name"] in names]
+
+    def test_all_is_well(self) -> None:
+        before = self.gateway.output
+        settings = self.settings_file(**self.endpoints)
+        found = self.by_name(settings, "gateway", "admission", "renewal", "health", "ports", "descriptors")
+        names = ["gateway", "renewal", "health", "ports", "ports", "ports", "ports", "descriptors"]
+        self.assertEqual([name for name, _, _ in found], names)
+        self.assertEqual(found[0][2], f"version {__version__} runs, with 0 session(s)")
+        ports = [text for name, level, text in found if (name, level) == ("ports", "ok")]
+        self.assertRegex(ports[0], r"^listen\.tls: .* is served with the certificate of tls\.certificate$")
+        self.assertRegex(ports[1], r"^listen\.plain: .* is taken, by the running gateway as it seems$")
+        self.assertRegex(ports[2], r"^control\.listen: .*/control\.sock\S* answers$")
+        self.assertRegex(ports[3], r"^metrics\.listen: .* is taken, by the running gateway as it seems$")
+        self.assertIn("the running gateway may open", found[-1][2])
+        if "event loop" not in found[2][2]:
+            # Unless the processor is too busy just now.
+            self.assertEqual(found[2][1:], ("ok", "the running gateway says that all is well"))
+        # It leaves no noise in the log.
+        self.assertEqual(self.gateway.output, before)
+
+    def test_not_admitting(self) -> None:
+        settings = self.settings_file(**self.endpoints)
+        self.operate("/api/v1/admission", {"admitting": False})
+        try:
+            found = self.by_name(settings, "gateway", "admission")
+        finally:
+            self.operate("/api/v1/admission", {"admitting": True})
+        self.assertEqual([name for name, _, _ in found], ["gateway", "admission"])
+        self.assertEqual(found[1][1:], ("warn", "an operator has stopped admission: nobody gets in"))
+
+    def test_settings_that_were_changed(self) -> None:
+        """A new certificate and new endpoints, which the gateway has not read."""
+        leaf = Authority("Other CA").issue("localhost", end=NOW + 400 * DAY)
+        certificate, key = leaf.save(self.installation.directory, "other")
+        changed = {**self.endpoints, "tls": {"certificate": str(certificate), "key": str(key)}}
+        more = f"tcp:{closed_port()}:interface=127.0.0.1"
+        changed["metrics"] = {"listen": [more]}
+        found = self.by_name(self.settings_file(**changed), "renewal", "ports")
+        warnings = [text for _, level, text in found if level == "warn"]
+        self.assertEqual(len(warnings), 3, found)
+        self.assertRegex(warnings[0], r"^the running gateway shows a certificate that lasts until ")
+        self.assertRegex(warnings[1], r"is served with another certificate than that of tls\.certificate$")
+        self.assertEqual(warnings[2], f"metrics.listen: {more} is free, although a gateway runs")
+
+    def test_one_that_was_killed(self) -> None:
+        control = f"unix:{self.installation.directory}/killed.sock"
+        settings = self.settings_file("killed.toml", control={"listen": [control]})
         with GatewayProcess(settings) as gateway:
             gateway.ready()
-            before = gateway.output
-            found = self.findings(settings)
-            (ports,) = (each for each in found if each["name"] == "ports")
-            self.assertEqual(ports["level"], "ok")
-            self.assertIn("is served with the certificate of tls.certificate", ports["detail"])
-            # It leaves no noise in the log.
-            self.assertEqual(gateway.output, before)
+            gateway.signal(signal.SIGKILL)
+            gateway.wait()
+        found = self.by_name(settings, "gateway", "ports")
+        self.assertEqual([(name, level) for name, level, _ in found[:1]], [("gateway", "warn")])
+        self.assertIn("killed.sock: Connection refused", found[0][2])
+        self.assertRegex(found[-1][2], r"killed\.sock\S* was left behind by a process that is gone, and will")
 
 
 class TargetTests(DoctorTestCase):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import datetime
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from collections import Counter
 from pathlib import Path
@@ -18,7 +21,10 @@ from twisted.internet.task import Clock
 from gateway.settings import Use
 from gateway.tickets.ledger import LedgerRefusal, LedgerRefused, UsePolicy
 from gateway.tickets.sqlite_ledger import SqliteLedger
-from tests.support.process import ROOT
+from tests.integration.case import InstallationTestCase, eventually
+from tests.support.http import upgrade
+from tests.support.process import ROOT, GatewayProcess
+from tests.support.targets import TargetServer, greet
 
 START = 1_900_000_000.0
 VALID_TO = datetime.datetime.fromtimestamp(START + 120, datetime.UTC)
@@ -236,3 +242,90 @@ class LedgerProcessTests(unittest.TestCase):
         for ticket in ("more", f"{int(number) - 1:0>100}"):
             self.assertIs(self.refusal(ledger, ticket, Use.SINGLE), LedgerRefusal.GROUP_ENDED)
         self.assertIsNone(self.refusal(ledger, f"{int(number):0>100}", Use.SINGLE))
+
+
+class GatewayTests(InstallationTestCase):
+    """A gateway that is killed while it lets people in, whose tickets may be used once."""
+
+    LATE = 10
+    SENT = 40
+
+    def setUp(self) -> None:
+        self.file = self.installation.directory / "uses.sqlite"
+        self.target = TargetServer(greet)
+        self.addCleanup(self.target.close)
+
+    def start(self) -> GatewayProcess:
+        uses = {"vnc": "single", "spice": None, "serial": None, "file": str(self.file)}
+        gateway = GatewayProcess(self.settings_file(uses=uses, limits={"users_per_console": 1000}))
+        self.addCleanup(gateway.stop)
+        return gateway.ready()
+
+    def begin(self, gateway: GatewayProcess, tickets: list[str]) -> list[socket.socket]:
+        """Connections on which a single byte is missing to the requests."""
+        socks = []
+        for ticket in tickets:
+            socks.append(socket.create_connection(("127.0.0.1", gateway.plain_port), 10))
+            self.addCleanup(socks[-1].close)
+            socks[-1].sendall(upgrade("/" + ticket)[:-1])
+        return socks
+
+    @staticmethod
+    def is_answered(sock: socket.socket) -> bool:
+        """Whether the ticket has opened a session; waits for it, or for the end of the connection."""
+        try:
+            answer = sock.recv(12)
+        except ConnectionResetError:
+            return False
+        return answer == b"HTTP/1.1 101"
+
+    def claimed(self) -> int:
+        """How many tickets the file knows."""
+        ledger = SqliteLedger(Clock(), self.file, now=time.time, run=defer.execute)
+        sizes: list[int] = []
+        defer.Deferred.fromCoroutine(ledger.size()).addCallback(sizes.append)
+        defer.Deferred.fromCoroutine(ledger.close())
+        return sizes[0]
+
+    @staticmethod
+    def assert_refused(gateway: GatewayProcess, count: int) -> None:
+        """So many requests were refused because of used tickets."""
+        eventually(lambda: gateway.output.count("reason=ticket-used ") == count)
+
+    def test_killed_in_the_middle_of_upgrades(self) -> None:
+        """Whoever got in does not get in again, and whoever did not still can."""
+        known = 0
+        gateway = self.start()
+        # So many answers are waited for before the kill: claims are written a few at a time.
+        for patience in (1, 2, 10):
+            tickets = [self.installation.ticket(self.target.port) for _ in range(self.SENT + self.LATE)]
+            socks = self.begin(gateway, tickets)
+            for sock in socks[: self.SENT]:
+                sock.sendall(b"\n")
+            end = time.monotonic() + 10
+            while len(select.select(socks, (), (), 0.001)[0]) < patience:
+                self.assertLess(time.monotonic(), end)
+            gateway.signal(signal.SIGKILL)
+            self.assertEqual(gateway.wait(), -signal.SIGKILL)
+            opened = {ticket for ticket, sock in zip(tickets, socks, strict=True) if self.is_answered(sock)}
+            self.assertGreaterEqual(len(opened), patience)
+            claimed = self.claimed() - known
+            self.assertLessEqual(len(opened), claimed)
+
+            gateway = self.start()
+            for attempt in ("first", "second"):
+                again = self.begin(gateway, tickets)
+                for sock in again:
+                    sock.sendall(b"\n")
+                let_in = {
+                    ticket for ticket, sock in zip(tickets, again, strict=True) if self.is_answered(sock)
+                }
+                if attempt == "first":
+                    self.assertEqual(let_in & opened, set())
+                    self.assertLessEqual(set(tickets[self.SENT :]), let_in)
+                    self.assertEqual(len(let_in), len(tickets) - claimed)
+                else:
+                    self.assertEqual(let_in, set())
+            known += len(tickets)
+            self.assert_refused(gateway, claimed + len(tickets))
+            self.assertNotIn("Traceback", gateway.output)

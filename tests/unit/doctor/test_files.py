@@ -13,10 +13,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.doctor.files import check_certificates, check_engine, check_front, check_permissions
+from gateway.doctor.files import check_certificates, check_engine, check_permissions
 from gateway.doctor.finding import Finding, Level
+from gateway.doctor.front import check_front
 from gateway.settings import (
     AuditSettings,
+    CertificateSettings,
     ControlSettings,
     LogSettings,
     RuleSettings,
@@ -27,7 +29,7 @@ from gateway.settings import (
     UseSettings,
     Verification,
 )
-from tests.support.pki import CLIENT, Authority
+from tests.support.pki import CLIENT, Authority, Leaf
 from tests.unit.net.samples import DAY, NOW, pem, write
 
 YEAR = 365 * DAY
@@ -105,6 +107,35 @@ class FrontTests(FilesTestCase):
         leaf = Authority.self_signed("gw.example.com").certificate
         self.assert_found(self.front(leaf), "chain", Level.WARN, "self-signed", "authority")
 
+    def several(self, *leaves: Leaf, listed: tuple[str, ...] = ()) -> Settings:
+        """A gateway that shows the first, and the others by name."""
+        paths = [leaf.save(self.directory, str(index)) for index, leaf in enumerate(leaves)]
+        others = {f"n{index}": CertificateSettings(*each, listed) for index, each in enumerate(paths[1:], 1)}
+        return self.settings(tls=TlsSettings(*paths[0]), certificates=others)
+
+    def test_several(self) -> None:
+        first = self.ca.issue("gw.example.com", end=NOW + YEAR)
+        good = self.several(first, self.ca.issue("a.example.com", "*.example.org", end=NOW + YEAR))
+        found = list(check_front(good, NOW, ("gw.example.com", "a.example.com", "b.example.org")))
+        self.assertEqual({each.level for each in found}, {Level.OK}, found)
+        self.assertIn("1 more, each for the names", found[-1].detail)
+        self.assert_found(
+            check_front(good, NOW, ("a.b.example.org",)), "names", Level.FAIL, "'a.b.example.org'"
+        )
+        old = self.several(first, self.ca.issue("a.example.com", end=NOW + DAY))
+        found = self.by_name(check_front(old, NOW), "certificate")
+        self.assertEqual([each.level for each in found], [Level.OK, Level.WARN])
+        self.assertIn("the certificate of certificates.n1 is valid until", found[1].detail)
+
+    def test_several_with_names_of_others(self) -> None:
+        """Chosen for a name that browsers would refuse it for."""
+        leaves = [self.ca.issue(name, end=NOW + YEAR) for name in ("gw.example.com", "a.example.com")]
+        listed = self.several(*leaves, listed=("gw.example.com", "a.example.com"))
+        found = [each for each in check_front(listed, NOW) if each.level is not Level.OK]
+        self.assert_found(found, "names", Level.FAIL, "certificates.n1 is not for 'gw.example.com'")
+        found = self.by_name(check_front(listed, NOW, ("gw.example.com",)), "names")
+        self.assertEqual([each.level for each in found], [Level.FAIL, Level.FAIL])
+
     def test_nothing_to_look_at(self) -> None:
         self.assertEqual(list(check_front(self.settings(), NOW)), [])
         missing = self.settings(tls=TlsSettings(certificate=self.directory / "missing.pem"))
@@ -124,6 +155,17 @@ class EngineTests(FilesTestCase):
         self.assert_found(self.engine(NOW - DAY, NOW + DAY), "engine", Level.WARN, "24 hours", "copy that")
         self.assert_found(self.engine(NOW - 2 * DAY, NOW - DAY), "engine", Level.WARN, "expired", "copy")
         self.assert_found(self.engine(NOW + DAY, NOW + YEAR), "engine", Level.WARN, "clock is wrong")
+
+    def test_others(self) -> None:
+        paths = []
+        for name, end in (("engine", NOW + YEAR), ("next", NOW + DAY)):
+            leaf = self.ca.issue(name, key=self.key, end=end)
+            paths.append(write(self.directory / f"{name}.pem", pem(leaf.certificate)))
+        settings = self.settings(tickets=TicketSettings(certificate=paths[0], also=(paths[1],)))
+        found = list(check_engine(settings, NOW))
+        self.assertEqual([each.level for each in found], [Level.OK, Level.WARN])
+        self.assertIn("next.pem is valid until", found[1].detail)
+        self.assertIn("to tickets.also and reload", found[1].remedy)
 
     def test_a_key_has_no_dates(self) -> None:
         data = self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -179,6 +221,8 @@ class PermissionTests(FilesTestCase):
         for setting, settings in (
             ("tickets.certificate", lambda path: {"tickets": TicketSettings(certificate=path)}),
             ("tls.key", lambda path: {"tls": TlsSettings(key=path)}),
+            ("tickets.also[1]", lambda path: {"tickets": TicketSettings(also=(Path("/x/y"), path))}),
+            ("certificates.a.key", lambda path: {"certificates": {"a": CertificateSettings(key=path)}}),
             ("control.tokens", lambda path: {"control": ControlSettings(tokens=path)}),
             ("uses.file", lambda path: {"uses": UseSettings(file=path)}),
             ("audit.file", lambda path: {"audit": AuditSettings(file=path)}),

@@ -18,7 +18,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway import __version__
 from gateway.doctor.finding import Finding, Level
 from gateway.doctor.running import check_control, check_ports, control_socket
-from gateway.settings import ControlSettings, ListenSettings, Settings, TlsSettings
+from gateway.settings import (
+    CertificateSettings,
+    ControlSettings,
+    ListenSettings,
+    ProxySettings,
+    Settings,
+    TlsSettings,
+)
 from tests.support.pki import Authority
 from tests.support.targets import TargetServer, closed_port, closing, stall
 from tests.unit.net.samples import DAY, NOW
@@ -33,12 +40,16 @@ class RunningTestCase(SynchronousTestCase):
         self.path = self.directory / "control.sock"
         self.leaf = Authority("CA").issue("localhost", "127.0.0.1", end=NOW + 90 * DAY)
         self.files = self.leaf.save(self.directory, "tls")
+        self.certificates: dict[str, CertificateSettings] = {}
+        self.proxies = ProxySettings()
 
     def settings(self, *, tls: Iterable[str] = (), plain: Iterable[str] = (), **control: Any) -> Settings:
         return attrs.evolve(
             Settings(),
             listen=ListenSettings(tls=tuple(tls), plain=tuple(plain)),
             tls=TlsSettings(certificate=self.files[0], key=self.files[1]),
+            certificates=self.certificates,
+            proxies=self.proxies,
             control=ControlSettings(**{"listen": (f"unix:{self.path}:mode=660",), **control}),
         )
 
@@ -90,7 +101,8 @@ class ControlTests(RunningTestCase):
 
     def health(self, *bad: str, ready: bool = True) -> dict[str, Any]:
         checks = [{"name": name, "ok": False, "detail": f"{name} is ill"} for name in bad]
-        return {"healthy": True, "ready": ready, "checks": [{"name": "x", "ok": True, "detail": ""}, *checks]}
+        checks.append({"name": "x", "ok": True, "detail": ""})
+        return {"healthy": not bad, "ready": ready, "checks": checks}
 
     def check(self, status: Mapping[str, Any], health: Mapping[str, Any]) -> tuple[Finding, ...]:
         self.path.unlink(missing_ok=True)
@@ -116,12 +128,24 @@ class ControlTests(RunningTestCase):
         self.assert_found(found, "gateway", Level.WARN, "0.0.1", __version__, "restart")
 
     def test_not_admitting(self) -> None:
-        found = self.check(self.status(admitting=False), self.health())
+        found = self.check(self.status(admitting=False), self.health("admission", ready=False))
         self.assert_found(found, "admission", Level.WARN, "admission resume")
+        self.assert_found(found, "health", Level.OK)
+        found = self.check(self.status(admitting=False), self.health("admission", "event loop", ready=False))
+        self.assert_found(found, "health", Level.WARN, "event loop is ill")
 
     def test_an_old_certificate(self) -> None:
         found = self.check(self.status(certificate_expires=NOW.timestamp()), self.health())
-        self.assert_found(found, "renewal", Level.WARN, "restart")
+        self.assert_found(found, "renewal", Level.WARN, "tls.certificate", "reload")
+
+    def test_the_first_of_several_certificates(self) -> None:
+        soon = self.leaf.certificate.not_valid_after_utc - DAY
+        other = Authority("CA").issue("a.example.com", end=soon).save(self.directory, "other")
+        self.certificates = {"dmz": CertificateSettings(*other)}
+        found = self.check(self.status(), self.health())
+        self.assert_found(found, "renewal", Level.WARN, "the one in certificates.dmz.certificate", "reload")
+        found = self.check(self.status(certificate_expires=soon.timestamp()), self.health())
+        self.assert_found(found, "renewal", Level.OK, "certificates.dmz.certificate")
 
     def test_no_certificate(self) -> None:
         found = self.check(self.status(certificate_expires=None), self.health())
@@ -170,9 +194,20 @@ class PortTests(RunningTestCase):
         self.addCleanup(server.close)
         return server.port
 
-    def tls_server(self, files: tuple[Path, Path]) -> int:
+    def tls_server(
+        self, files: tuple[Path, Path], others: Mapping[str | None, tuple[Path, Path]] | None = None
+    ) -> int:
+        """:param others: by the name that is asked for."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*files)
+
+        def choose(connection: ssl.SSLObject, name: str | None, _: object) -> None:
+            if name in (others or {}):
+                chosen = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                chosen.load_cert_chain(*(others or {})[name])
+                connection.context = chosen
+
+        context.sni_callback = choose
 
         def shake(sock: socket.socket, stop: threading.Event) -> None:
             context.wrap_socket(sock, server_side=True).recv(1)
@@ -215,8 +250,26 @@ class PortTests(RunningTestCase):
         other = Authority("CA").issue("localhost").save(self.directory, "other")
         text = f"tcp:{self.tls_server(other)}:interface=127.0.0.1"
         self.assert_found(
-            self.check(tls=[text], runs=True), "ports", Level.WARN, "another certificate", "restart"
+            self.check(tls=[text], runs=True), "ports", Level.WARN, "another certificate", "reload"
         )
+
+    def test_tls_with_several(self) -> None:
+        """Each is asked for by its name; what answers is a server of the standard library."""
+        other = Authority("CA").issue("*.example.com").save(self.directory, "other")
+        self.certificates = {"dmz": CertificateSettings(*other)}
+        text = f"tcp:{self.tls_server(self.files, {'x.example.com': other})}:interface=127.0.0.1"
+        self.assert_found(self.check(tls=[text]), "ports", Level.OK, "served with the certificate")
+        text = f"tcp:{self.tls_server(self.files)}:interface=127.0.0.1"
+        self.assert_found(self.check(tls=[text]), "ports", Level.WARN, "certificates.dmz.certificate")
+
+    def test_a_listener_for_proxies(self) -> None:
+        """It says nothing to others, so that it is not asked."""
+        server = TargetServer(closing)
+        self.addCleanup(server.close)
+        text = f"tcp:{server.port}:interface=127.0.0.1"
+        self.proxies = ProxySettings(("192.0.2.1",), listeners=(text,))
+        self.assert_found(self.check(tls=[text], runs=True), "ports", Level.OK, "running gateway")
+        self.assertEqual(0, server.accepted)
 
     def test_no_tls(self) -> None:
         server = TargetServer(closing)
