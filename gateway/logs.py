@@ -12,23 +12,19 @@ import datetime
 import json
 import math
 import os
-import signal
 import stat
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from twisted.logger import ILogObserver, LogEvent, Logger, formatEvent, globalLogBeginner
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogBeginner
 from zope.interface import implementer
 
 from gateway.settings import LogFormat, LogSettings, one_line
 
-__all__ = ["LogObserver", "make_observer", "on_reopen", "start_logging"]
-
-_log = Logger()
+__all__ = ["LogObserver", "make_observer", "start_logging"]
 
 _FILE_MODE = 0o640
 _MAX_MESSAGE = 8192
@@ -58,22 +54,6 @@ def start_logging(settings: LogSettings, stream: TextIO | None = None) -> LogObs
     observer = make_observer(settings, stream)
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     return observer
-
-
-def on_reopen(reactor: Any, *reopen: Callable[[], None]) -> None:
-    """Call each of ``reopen`` inside ``reactor`` when SIGUSR1 comes: files were rotated.
-
-    To be called once, in the main thread, by whatever owns the process.
-    """
-
-    def heard() -> None:
-        for each in reopen:
-            try:
-                each()
-            except OSError as error:
-                _log.error("cannot be opened anew: {problem}", problem=str(error))
-
-    signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(heard))
 
 
 @implementer(ILogObserver)

@@ -9,11 +9,12 @@ from typing import Any
 from twisted.web.resource import IResource
 
 from gateway.audit import Audit
-from gateway.control.api import Controlled
+from gateway.control.api import Controlled, Steered
 from gateway.control.monitoring import Monitoring
 from gateway.control.readings import Readings
 from gateway.control.server import ControlServer
 from gateway.control.tally import Tally
+from gateway.net import Listener
 from gateway.sessions import Events, Sessions
 from gateway.settings import Settings
 from gateway.web import dashboard_resource
@@ -71,16 +72,23 @@ class Operations:
         """Whether a session would be recorded as the settings demand."""
         return not self._audit.is_required or self._audit.available
 
-    def start(self, reactor: Any, sessions: Sessions) -> Mapping[str, IResource]:
+    @property
+    def listeners(self) -> list[Listener]:
+        """What is bound."""
+        return [*self._control.listeners, *self._monitoring.server.listeners]
+
+    def start(self, reactor: Any, sessions: Sessions, steered: Steered) -> Mapping[str, IResource]:
         """Serve operators.
 
         :param reactor: serves the sockets.
+        :param steered: what they have reloaded, drained and handed over.
         :returns: pages that balancers ask for on the console listeners, by name.
         """
         monitoring, seen = self._monitoring, sessions.securer.seen
         controlled = Controlled(
-            settings=self._settings,
+            settings=lambda: self._settings,
             sessions=sessions,
+            steered=steered,
             readings=self._readings,
             health=monitoring.health,
             lag=monitoring.lag,
@@ -91,6 +99,24 @@ class Operations:
         monitoring.start(reactor)
         self._control.start(reactor, controlled, extra=monitoring.pages, dashboard=self._dashboard)
         return monitoring.probes
+
+    def prepare(self, settings: Settings) -> Callable[[], None]:
+        """Read anew what other settings name; returns the way to go by them.
+
+        :raises SettingsError: when a file cannot be used; nothing is changed.
+        """
+        take_over_control = self._control.prepare(settings)
+
+        def take_over() -> None:
+            self._settings = settings
+            take_over_control()
+
+        return take_over
+
+    def leave(self) -> None:
+        """Leave the listeners to another process; the control API goes on beside its Unix sockets."""
+        self._control.leave()
+        self._monitoring.server.leave()
 
     def close(self) -> None:
         """Stop serving and recording; to be called last, so that operators see the end of the sessions."""

@@ -41,6 +41,8 @@ class EndReason(enum.Enum):
     """The client announced a message above the limit."""
     INTERNAL_ERROR = ("internal-error", 1011, "Internal error")
     """A defect of ours; the log has the traceback."""
+    RESTART = ("restart", 1012, "Gateway is restarting, connect again")
+    """The time for sessions to end by themselves is over; see ``[drain]``."""
     TARGET_REFUSED = ("target-refused", 4001, "Target refused the connection")
     """Nothing listens at the target's address and port."""
     TARGET_TIMEOUT = ("target-timeout", 4002, "Target did not answer in time")
@@ -110,6 +112,8 @@ class Refusal(enum.Enum):
     CONSOLE_IN_USE = ("console-in-use", 409, "Somebody else is using the console")
     """The ticket says that its bearer does not share."""
     UPGRADE_REQUIRED = ("upgrade-required", 426, "WebSocket upgrade required")
+    TOO_MANY_FAILURES = ("too-many-failures", 429, "Too many bad tickets from your address, try again later")
+    """No ticket from there is looked at for a while."""
     CLIENT_LIMIT = ("client-limit", 429, "Too many sessions from your address")
     SUBJECT_LIMIT = ("subject-limit", 429, "You have too many sessions")
     CONSOLE_LIMIT = ("console-limit", 429, "Too many people are using the console")
@@ -122,6 +126,8 @@ class Refusal(enum.Enum):
     LEDGER_UNAVAILABLE = ("ledger-unavailable", 503, "Gateway cannot check tickets now, try again later")
     AUDIT_UNAVAILABLE = ("audit-unavailable", 503, "Gateway cannot record sessions now, try again later")
     """The audit is required and cannot be written."""
+    DRAINING = ("draining", 503, "Gateway is about to restart, try again in a moment")
+    """It waits for its sessions to end."""
     SHUTTING_DOWN = ("shutting-down", 503, "Gateway is shutting down")
 
     def __init__(self, label: str, status: int, public: str) -> None:

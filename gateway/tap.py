@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import signal
+from functools import partial
 from pathlib import Path
 
 from twisted.application.service import IService
 from twisted.logger import globalLogPublisher
 from twisted.python import usage
 
-from gateway.logs import make_observer, on_reopen
+from gateway.logs import make_observer
 from gateway.net import BindError
+from gateway.predecessor import predecessor
 from gateway.service import make_service
 from gateway.settings import SettingsError, load_settings
+from gateway.signals import on_signal
+from gateway.successor import own_command
 
 __all__ = ["DEFAULT_CONFIG", "Options", "makeService"]
 
@@ -34,8 +39,10 @@ def makeService(options: Options) -> IService:
 
     :raises SystemExit: with one line for each thing that is wrong, before twistd leaves the foreground.
     """
+    predecessor().detach()
+    config = Path(options["config"])
     try:
-        settings = load_settings(Path(options["config"]))
+        settings = load_settings(config)
         service = make_service(settings)
         # Bound here and not when the service starts, so that a failure is the exit status of the command.
         service.bind()
@@ -45,9 +52,17 @@ def makeService(options: Options) -> IService:
             globalLogPublisher.addObserver(observer)
             reopened.append(observer.reopen)
     except (SettingsError, BindError, OSError) as error:
-        raise SystemExit("\n".join(f"console-gateway: {line}" for line in str(error).splitlines())) from None
+        problems = str(error).splitlines()
+        for problem in problems:
+            predecessor().complain(problem)
+        raise SystemExit("\n".join(f"console-gateway: {problem}" for problem in problems)) from None
     # The one that twistd was told to use.
     from twisted.internet import reactor
 
-    on_reopen(reactor, *reopened)
+    service.load = partial(load_settings, config)
+    on_signal(reactor, signal.SIGUSR1, *reopened)
+    on_signal(reactor, signal.SIGHUP, service.reload_soon)
+    on_signal(reactor, signal.SIGUSR2, service.hand_over_soon)
+    service.handing_over.command = own_command()
+    service.handing_over.leave = reactor.stop
     return service

@@ -79,6 +79,8 @@ PEERS = {
     "spice-html5": Peer(
         "is a SPICE client for browsers", "spice-html5", _directory("share/spice-html5/main.js")
     ),
+    "haproxy": Peer("is a proxy in front of the gateway", "haproxy", _server_program("haproxy")),
+    "nginx": Peer("is another one", "nginx-light", _server_program("nginx")),
     "prometheus": Peer(
         "scrapes the metrics, evaluates dashboard and alerts", "prometheus", _program("promtool")
     ),

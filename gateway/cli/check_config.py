@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gateway.service import check_files
+from gateway.loaded import check_files
 from gateway.settings import examine_settings, one_line
 from gateway.settings.describe import describe
 

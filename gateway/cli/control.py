@@ -86,6 +86,8 @@ def control_options(command: _F) -> _F:
         try:
             return command(*args, **kwargs)
         except ControlError as error:
+            for problem in error.problems:
+                click.echo(problem, err=True)
             raise click.ClickException(str(error)) from None
 
     result: Any = wrapped

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import signal
+from functools import partial
 from pathlib import Path
 
 import click
 
 from gateway.audit import AuditError
-from gateway.logs import on_reopen, start_logging
+from gateway.logs import start_logging
 from gateway.net import BindError, install_reactor
+from gateway.predecessor import predecessor
 from gateway.service import make_service
 from gateway.settings import SettingsError, load_settings
+from gateway.signals import on_signal
+from gateway.successor import own_command
 from gateway.tap import DEFAULT_CONFIG
 
 __all__ = ["run"]
@@ -28,10 +33,12 @@ __all__ = ["run"]
 def run(config: Path) -> None:
     """Run the gateway in the foreground.
 
-    It ends on SIGTERM or SIGINT, after telling every session. On SIGUSR1 it opens its log and audit
-    files anew, for rotation. A wrong setting, an unusable file or a
-    port that cannot be bound ends it at once with one line for each.
+    It ends on SIGTERM or SIGINT, after telling every session. On SIGHUP it reads its settings and
+    certificates anew; on SIGUSR1 it opens its log and audit files anew, for rotation; on SIGUSR2 it hands
+    over to a new process with the same command line, and ends when its sessions have. A wrong setting, an
+    unusable file or a port that cannot be bound ends it at once with one line for each.
     """
+    predecessor().detach()
     # Here and not at the top: the other commands have no use for a reactor.
     install_reactor()
     from twisted.internet import reactor
@@ -44,7 +51,13 @@ def run(config: Path) -> None:
     except (SettingsError, BindError, OSError) as error:
         _complain(error)
         raise SystemExit(1) from None
-    on_reopen(reactor, log.reopen, service.reopen)
+    service.load = partial(load_settings, config)
+    # Rotated files, and settings or certificates that have changed.
+    on_signal(reactor, signal.SIGUSR1, log.reopen, service.reopen)
+    on_signal(reactor, signal.SIGHUP, service.reload_soon)
+    on_signal(reactor, signal.SIGUSR2, service.hand_over_soon)
+    service.handing_over.command = own_command()
+    service.handing_over.leave = reactor.stop
     failures: list[Exception] = []
 
     def start() -> None:
@@ -55,7 +68,13 @@ def run(config: Path) -> None:
             failures.append(error)
             reactor.stop()
 
-    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    def stop() -> object:
+        # The second of them is from somebody who does not want to wait for the sessions.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            on_signal(reactor, number, service.hurry)
+        return service.stopService()
+
+    reactor.addSystemEventTrigger("before", "shutdown", stop)
     # From inside the reactor: READY is said when signals are heard, too.
     reactor.callWhenRunning(start)
     reactor.run()
@@ -66,3 +85,4 @@ def run(config: Path) -> None:
 def _complain(error: Exception) -> None:
     for line in str(error).splitlines():
         click.echo(f"console-gateway: {line}", err=True)
+        predecessor().complain(line)

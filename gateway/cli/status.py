@@ -114,6 +114,10 @@ def _rows(found: Mapping[str, Any]) -> Iterator[tuple[str, str | Text]]:
     yield "Running", f"{duration(found.get('uptime'))}, since {moment(found.get('started'))}"
     admitted = found.get("admitting") is True
     yield "Admission", Text("open", "green") if admitted else Text("stopped by an operator", "yellow")
+    drain = part(found, "drain")
+    if drain.get("draining") is True:
+        left = f"{cell(drain.get('sessions'))} sessions left, {duration(drain.get('left_seconds'))} for them"
+        yield "Draining", Text(left, "bold yellow")
     sessions = part(found, "sessions")
     yield "Sessions", _used(sessions.get("total"), sessions.get("limit"))
     for name in ("by_kind", "by_state"):

@@ -16,6 +16,7 @@ from gateway.reasons import Refusal
 from gateway.settings import Attach, TargetSecurity
 from gateway.settings.model import TicketSettings
 from gateway.tickets import (
+    EngineKeys,
     KeyFileError,
     Kind,
     Target,
@@ -281,7 +282,7 @@ def _judge(
     path: str, envelope: Envelope, keys: list[RSAPublicKey], settings: TicketSettings, now: float
 ) -> None:
     if keys:
-        TicketDecoder(keys, settings, lambda: now).decode(path)
+        TicketDecoder(EngineKeys(keys), settings, lambda: now).decode(path)
     else:
         check_time(envelope, settings, now)
         parse_payload(envelope.data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final, Protocol
@@ -21,13 +22,16 @@ from gateway.control.readings import Readings
 from gateway.control.stream import EventStream
 from gateway.control.tally import Tally
 from gateway.control.views import event_json, record_json, settings_json
+from gateway.drain import Drain, Progress
 from gateway.relay import NATIVE
+from gateway.reload import ReloadReport
 from gateway.sessions.events import AdminAction, Events
 from gateway.sessions.info import Selector, SessionInfo, SessionState
 from gateway.settings import Settings
+from gateway.successor import HandOverError
 from gateway.tickets import Kind
 
-__all__ = ["Api", "Call", "Controlled", "ControlledSessions", "Handler"]
+__all__ = ["Api", "Call", "Controlled", "ControlledSessions", "Handler", "Steered"]
 
 _MAX_STREAMS: Final = 64
 _MAX_TARGETS: Final = 100
@@ -69,12 +73,28 @@ class ControlledSessions(Protocol):
         """End the sessions that are meant, and tell their users."""
 
 
+class Steered(Protocol):
+    """What is needed of :class:`gateway.service.GatewayService`."""
+
+    @property
+    def drain(self) -> Drain:
+        """Lets sessions end."""
+
+    def reload_file(self) -> Coroutine[Any, Any, ReloadReport]:
+        """Put the settings file in force."""
+
+    def hand_over(self, seconds: float | None, message: str, /) -> Coroutine[Any, Any, int]:
+        """Have a new process take over."""
+
+
 @attrs.frozen(kw_only=True)
 class Controlled:
     """The gateway that is controlled."""
 
-    settings: Settings
+    settings: Callable[[], Settings]
+    """What is in force."""
     sessions: ControlledSessions
+    steered: Steered
     readings: Readings
     health: Health
     lag: LoopLag
@@ -132,6 +152,7 @@ class Api:
             "started": round(controlled.started, 3),
             "uptime": round(self._clock.seconds() - self._begun, 3),
             "admitting": controlled.sessions.registry.admitting,
+            "drain": _drain_json(readings.drain()),
             "sessions": {
                 "total": len(infos),
                 "limit": readings.limits().sessions,
@@ -161,7 +182,7 @@ class Api:
         }
 
     async def settings(self, call: Call) -> Any:
-        return settings_json(self._controlled.settings)
+        return settings_json(self._controlled.settings())
 
     async def sessions(self, call: Call) -> Any:
         query = call.query
@@ -200,6 +221,44 @@ class Api:
             self._act(call, "stop-admitting", (), call.body["reason"])
         return {"admitting": registry.admitting}
 
+    async def reload(self, call: Call) -> Any:
+        report = await self._controlled.steered.reload_file()
+        self._act(call, "reload", (), "refused" if report.problems else "")
+        if report.problems:
+            raise ApiError(
+                Fault.CONFLICT,
+                "The settings were not reloaded; nothing was changed",
+                "correct what is wrong, and reload again",
+                problems=report.problems,
+            )
+        return {"changed": list(report.changed), "needs_restart": list(report.needs_restart)}
+
+    async def drain(self, call: Call) -> Any:
+        return _drain_json(self._controlled.steered.drain.progress)
+
+    async def begin_drain(self, call: Call) -> Any:
+        drain, message = self._controlled.steered.drain, call.body["message"]
+        drain.begin(call.body["seconds"], message)
+        self._act(call, "drain", (), message)
+        return _drain_json(drain.progress)
+
+    async def cancel_drain(self, call: Call) -> Any:
+        drain = self._controlled.steered.drain
+        if drain.is_final:
+            raise ApiError(Fault.CONFLICT, "Another process has taken over, this one only ends")
+        if drain.cancel():
+            self._act(call, "drain-cancelled", (), "")
+        return _drain_json(drain.progress)
+
+    async def hand_over(self, call: Call) -> Any:
+        message = call.body["message"]
+        self._act(call, "hand-over", (), message)
+        try:
+            pid = await self._controlled.steered.hand_over(call.body["seconds"], message)
+        except HandOverError as error:
+            raise ApiError(Fault.CONFLICT, f"Nothing was handed over: {error}") from None
+        return {"pid": pid, "former": os.getpid()}
+
     async def history(self, call: Call) -> Any:
         wanted = call.query["type"]
         recent = reversed(self._controlled.sessions.events.recent)
@@ -231,6 +290,15 @@ class Api:
             detail=detail,
         )
         self._controlled.sessions.events.publish(AdminAction(actor, action, sessions, detail))
+
+
+def _drain_json(progress: Progress) -> dict[str, Any]:
+    return {
+        "draining": progress.draining,
+        "sessions": progress.sessions,
+        "left_seconds": None if progress.left is None else round(progress.left, 1),
+        "message": progress.message,
+    }
 
 
 def _kind(info: SessionInfo) -> str:

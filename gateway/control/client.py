@@ -62,12 +62,20 @@ class ControlClient:
         """
         return self._ask("GET", path, query, None)
 
-    def post(self, path: str, body: Mapping[str, object]) -> Answer:
+    def post(self, path: str, body: Mapping[str, object], *, timeout: float | None = None) -> Answer:
         """Have something done.
 
+        :param timeout: time for what takes longer than other requests, in seconds.
         :raises ControlError: it was not done, or nobody can tell.
         """
-        return self._ask("POST", path, (), json.dumps(body).encode("ascii"))
+        return self._ask("POST", path, (), json.dumps(body).encode("ascii"), timeout)
+
+    def delete(self, path: str) -> Answer:
+        """Have something taken back.
+
+        :raises ControlError: as for :meth:`post`.
+        """
+        return self._ask("DELETE", path, (), None)
 
     def follow(self, query: Query = (), *, after: int | None = None, silence: float = 45.0) -> Following:
         """Follow the event stream.
@@ -91,8 +99,10 @@ class ControlClient:
             raise
         return Following(connection, response, silence)
 
-    def _ask(self, method: str, path: str, query: Query, body: bytes | None) -> Answer:
-        with _Connection(self.address, self._context, self._timeout) as connection:
+    def _ask(
+        self, method: str, path: str, query: Query, body: bytes | None, timeout: float | None = None
+    ) -> Answer:
+        with _Connection(self.address, self._context, timeout or self._timeout) as connection:
             response = connection.request(method, _path(path, query), body, {"Accept": "application/json"})
             content = connection.read(response, MAX_ANSWER)
         if response.status != http.HTTPStatus.OK:
@@ -106,15 +116,19 @@ class ControlClient:
         status = response.status
         error = (_parse(response, content) or {}).get("error")
         reason = help_ = None
+        problems: Any = ()
         if isinstance(error, dict):
-            reason, help_ = error.get("message"), error.get("remedy")
+            reason, help_, problems = error.get("message"), error.get("remedy"), error.get("problems")
         if not isinstance(reason, str):
             return not_ours(self.address, status)
         # What the gateway says of credentials is for whoever writes requests, not for whoever types commands.
         if not isinstance(help_, str) or status == http.HTTPStatus.UNAUTHORIZED:
             help_ = remedy(status, certificates=self._context is not None)
         return ControlError(
-            f"the gateway says: {reason[:MAX_REASON]} (HTTP status {status})", help_[:MAX_REASON], status
+            f"the gateway says: {reason[:MAX_REASON]} (HTTP status {status})",
+            help_[:MAX_REASON],
+            status,
+            problems if isinstance(problems, list) else (),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 __all__ = ["ERROR_SCHEMA", "HEADERS", "ApiError", "Fault", "error_body"]
@@ -28,6 +29,7 @@ class Fault(enum.Enum):
     ORIGIN = ("origin", 403, "Pages of other origins may not use the API")
     NOT_FOUND = ("not-found", 404, "There is no such thing")
     METHOD = ("method", 405, "Method not allowed")
+    CONFLICT = ("conflict", 409, "It cannot be done as things are; nothing was changed")
     TOO_LARGE = ("too-large", 413, "The body is too large")
     MEDIA_TYPE = ("media-type", 415, "The body is not of a type that is understood")
     INVALID = ("invalid", 422, "A value is not allowed")
@@ -50,17 +52,20 @@ class ApiError(Exception):
         remedy: str = "",
         *,
         fields: dict[str, str] | None = None,
+        problems: Sequence[str] = (),
     ) -> None:
         """
         :param text: what is wrong, where there is more to say than the fault's meaning.
         :param remedy: what to do about it.
         :param fields: further header fields of the answer.
+        :param problems: everything that is wrong, a line each, where that is more than one thing.
         """
         super().__init__(fault.code, text)
         self.fault = fault
         self.text = text or fault.meaning
         self.remedy = remedy
         self.fields = fields or {}
+        self.problems = tuple(problems)
 
 
 def error_body(error: ApiError) -> bytes:
@@ -68,6 +73,8 @@ def error_body(error: ApiError) -> bytes:
     content: dict[str, Any] = {"code": error.fault.code, "message": error.text}
     if error.remedy:
         content["remedy"] = error.remedy
+    if error.problems:
+        content["problems"] = error.problems
     return json.dumps({"error": content}).encode("ascii")
 
 
@@ -80,6 +87,11 @@ ERROR_SCHEMA: Final[dict[str, Any]] = {
                 "code": {"type": "string", "enum": [fault.code for fault in Fault]},
                 "message": {"type": "string", "description": "What is wrong, for people."},
                 "remedy": {"type": "string", "description": "What to do about it."},
+                "problems": {
+                    "type": "array",
+                    "items": {"type": "string"},
+                    "description": "Everything that is wrong, where that is more than one thing.",
+                },
             },
             "required": ["code", "message"],
             "additionalProperties": False,

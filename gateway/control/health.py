@@ -64,6 +64,8 @@ class Health:
 
     async def why_not_ready(self) -> str | None:
         """Why no session is taken now, in one line; ``None`` when one is, as far as there is a place."""
+        if self._readings.drain().draining:
+            return "draining"
         if self._readings.stopping():
             return "shutting down"
         if not self._readings.listeners():
@@ -93,6 +95,10 @@ class Health:
     # -- the checks ----------------------------------------------------------------
 
     def _admission(self) -> Check:
+        drain = self._readings.drain()
+        if drain.draining:
+            left = f"{drain.sessions} sessions left, {drain.left or 0:.0f} s for them"
+            return Check("admission", False, f"the gateway drains: {left}")
         if self._readings.stopping():
             return Check("admission", False, "the gateway is shutting down")
         if not self._readings.admitting():
@@ -144,11 +150,11 @@ class Health:
         expires = self._readings.certificate_expires()
         if expires is None:
             return Check("certificate", True, "clients are served without TLS")
-        left = expires - self._now()
+        left, setting = expires - self._now(), self._readings.certificate_setting()
         if left <= 0:
-            return Check("certificate", False, f"expired {_days(-left)} ago; renew tls.certificate")
+            return Check("certificate", False, f"expired {_days(-left)} ago; renew {setting}")
         if left < _RENEW:
-            return Check("certificate", False, f"expires in {_days(left)}; renew tls.certificate")
+            return Check("certificate", False, f"expires in {_days(left)}; renew {setting}")
         return Check("certificate", True, f"expires in {_days(left)}")
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import gzip
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
@@ -137,6 +137,7 @@ class Metrics:
             "event_loop_lag_latest_seconds", "By how much the event loop was late last.", self._lag.latest
         )
         yield from self._admission()
+        yield from self._abuse()
         yield from self._ledger()
         yield from self._certificates()
         yield from self._audit()
@@ -188,6 +189,21 @@ class Metrics:
         limits.add_metric(("ledger",), readings.ledger_limit())
         yield limits
 
+    def _abuse(self) -> Iterator[Metric]:
+        abuse = self._readings.abuse
+        yield _counter(
+            "connections_closed",
+            "Connections closed when they were accepted, by why.",
+            "reason",
+            abuse.closed,
+        )
+        family = GaugeMetricFamily(
+            _PREFIX + "watched_addresses", "Addresses that something is held against.", labels=("for",)
+        )
+        for name, count in abuse.remembered.items():
+            family.add_metric((name,), count)
+        yield family
+
     def _ledger(self) -> Iterator[Metric]:
         if self._ledger_size is not None:
             yield _gauge("ledger_size", "Tickets that the ledger remembers.", self._ledger_size)
@@ -209,7 +225,7 @@ class Metrics:
         if expires is not None:
             yield _gauge(
                 "certificate_expiry_timestamp_seconds",
-                "When the certificate that clients see expires, in seconds since the epoch.",
+                "When the first of the certificates that clients see expires, in seconds since the epoch.",
                 expires,
             )
         targets, now = list(self._readings.targets_expire()), self._now()
@@ -258,7 +274,7 @@ def _total(name: str, documentation: str, value: float) -> Metric:
     return CounterMetricFamily(_PREFIX + name, documentation, value=value)
 
 
-def _counter(name: str, documentation: str, label: str, counts: dict[str, int]) -> Metric:
+def _counter(name: str, documentation: str, label: str, counts: Mapping[str, int]) -> Metric:
     family = CounterMetricFamily(_PREFIX + name, documentation, labels=(label,))
     for value, count in counts.items():
         family.add_metric((value,), count)

@@ -73,6 +73,10 @@ class MetricsServer:
         )
         self._sockets.accept(reactor, lambda _, sock, address: reception.accept(sock, address, tls=False))
 
+    def leave(self) -> None:
+        """Stop accepting, and leave the sockets to another process."""
+        self._sockets.leave()
+
     def stop(self) -> None:
         """Close the listeners and every connection; idempotent."""
         self._sockets.close()

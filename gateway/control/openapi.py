@@ -101,6 +101,8 @@ def _faults(route: Route) -> dict[str, Any]:
     possible = {Fault.BAD_REQUEST, Fault.UNAUTHORIZED, Fault.ROLE, Fault.TOO_LARGE, Fault.INVALID}
     if route.finds:
         possible.add(Fault.NOT_FOUND)
+    if route.conflicts:
+        possible.add(Fault.CONFLICT)
     if route.body is not None:
         possible.add(Fault.MEDIA_TYPE)
     if route.streams:

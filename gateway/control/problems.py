@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import http
+import itertools
 import socket
 import ssl
+from collections.abc import Iterable
 from typing import Final
 
 from gateway.settings import one_line
@@ -14,6 +16,8 @@ __all__ = ["MAX_REASON", "ControlError", "explain", "not_ours", "remedy", "words
 
 MAX_REASON: Final = 400
 """Characters of somebody else's explanation that are shown."""
+MAX_PROBLEMS: Final = 100
+"""Problems that are shown, where there is a list of them."""
 
 
 class ControlError(Exception):
@@ -22,12 +26,19 @@ class ControlError(Exception):
     ``str()`` is one printable line that says what is wrong and, where anything is known to help, what to do.
 
     :ivar status: the HTTP status of the answer, if there was one.
+    :ivar problems: everything that is wrong, a printable line each, where the gateway says more than one
+        thing.
     """
 
-    def __init__(self, problem: str, remedy: str = "", status: int | None = None) -> None:
+    def __init__(
+        self, problem: str, remedy: str = "", status: int | None = None, problems: Iterable[object] = ()
+    ) -> None:
         text = f"{problem.rstrip('.')}. {remedy}" if remedy else problem
         super().__init__(one_line(text))
         self.status = status
+        self.problems = tuple(
+            one_line(str(each))[:MAX_REASON] for each in itertools.islice(problems, MAX_PROBLEMS)
+        )
 
 
 def explain(address: object, error: OSError, *, unix: bool) -> ControlError:

@@ -7,7 +7,7 @@ asked through :class:`LedgerProbe`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import attrs
@@ -16,16 +16,29 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from gateway.drain import Progress
 from gateway.sessions.info import SessionInfo
 from gateway.settings import LimitSettings
 from gateway.tickets.ledger import LedgerRefused
 
-__all__ = ["AuditState", "LedgerProbe", "Readings"]
+__all__ = ["AbuseState", "AuditState", "LedgerProbe", "Readings"]
 
 _TIMEOUT: Final = 1.0
 """Seconds that a ledger has to answer: a probe that waits longer is given up by most balancers."""
 _FRESH: Final = 1.0
 """Seconds for which an answer of the ledger stands, so that probes cannot keep it busy."""
+
+
+class AbuseState(Protocol):
+    """What is read from a :class:`gateway.front.Watch`."""
+
+    @property
+    def closed(self) -> Mapping[str, int]:
+        """Connections closed when they were accepted, so far, by why."""
+
+    @property
+    def remembered(self) -> Mapping[str, int]:
+        """Addresses that something is held against, by what it is."""
 
 
 class AuditState(Protocol):
@@ -64,16 +77,21 @@ class Readings:
     admitting: Callable[[], bool]
     stopping: Callable[[], bool]
     """Whether the service is on its way down, or not up yet."""
+    drain: Callable[[], Progress]
     listeners: Callable[[], Sequence[str]]
     """The addresses that consoles are served on."""
     ledger_size: Callable[[], Coroutine[Any, Any, int]]
     """:meth:`gateway.tickets.ledger.Ledger.size`."""
     ledger_limit: Callable[[], int]
     certificate_expires: Callable[[], float | None]
-    """When the certificate that clients see expires, in seconds since the epoch; ``None`` without TLS."""
+    """When the first of the certificates that clients see expires, in seconds since the epoch; ``None``
+    without TLS."""
+    certificate_setting: Callable[[], str] = lambda: "tls.certificate"
+    """Which setting names that certificate."""
     targets_expire: Callable[[], Iterable[float]]
     """The same for each target whose certificate was seen."""
     audit: AuditState
+    abuse: AbuseState
 
 
 class LedgerProbe:

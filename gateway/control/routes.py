@@ -46,6 +46,8 @@ class Route:
     body: Body | None = None
     finds: bool = False
     """What is asked for may not exist."""
+    conflicts: bool = False
+    """It cannot be done at all times."""
     streams: bool = False
     """The answer is a stream of events."""
 
@@ -143,13 +145,40 @@ _SELECTION: Final = (
 )
 _TYPES: Final = Field("type", Choice(EVENT_TYPES), "Only events of this type.", repeated=True)
 _AFTER: Final = Whole(0, 2**53 - 1)
+_LONGEST_DRAIN: Final = 604800
 _MESSAGE: Final = Text(MAX_MESSAGE, shortest=0, most_bytes=MAX_MESSAGE, printable=True)
+
+_DRAIN: Final = _object(
+    draining={
+        **_TRUTH,
+        "description": "Whether the gateway waits for its sessions to end, and takes no other.",
+    },
+    sessions={**_COUNT, "description": "That live."},
+    left_seconds={
+        "type": ["number", "null"],
+        "minimum": 0,
+        "description": "That they have; null where the gateway does not drain.",
+    },
+    message={**_TEXT, "description": "What users were told."},
+)
+_DRAIN_FIELDS: Final = (
+    Field(
+        "seconds", Whole(0, _LONGEST_DRAIN), "Time that sessions have; without it, drain.cap of the settings."
+    ),
+    Field(
+        "message",
+        _MESSAGE,
+        f"What users are told, in at most {MAX_MESSAGE} bytes of UTF-8.",
+        default="",
+    ),
+)
 
 _STATUS: Final = _object(
     version=_TEXT,
     started={**_NUMBER, "description": "Seconds since the epoch."},
     uptime={**_NUMBER, "description": "Seconds."},
     admitting=_TRUTH,
+    drain=_DRAIN,
     sessions=_object(
         total=_COUNT,
         limit=_COUNT,
@@ -256,6 +285,54 @@ ROUTES: Final = (
                 Field("reason", Text(200, shortest=0, printable=True), "For the record.", default=""),
             )
         ),
+    ),
+    Route(
+        "POST",
+        "/reload",
+        Role.OPERATE,
+        Api.reload,
+        "Read the settings file, certificates and keys again, and put them in force: all or nothing. "
+        "Sessions go on. The same as SIGHUP.",
+        _object(
+            changed={**_list(_TEXT), "description": "Settings that are in force now and were not before."},
+            needs_restart={**_list(_TEXT), "description": "Settings that only a restart puts in force."},
+        ),
+        body=Body(()),
+        conflicts=True,
+    ),
+    Route("GET", "/drain", Role.READ, Api.drain, "Whether the gateway drains, and how far it is.", _DRAIN),
+    Route(
+        "POST",
+        "/drain",
+        Role.OPERATE,
+        Api.begin_drain,
+        "Take no new sessions, tell the users, and end those that are left after a time, with close code "
+        "1012. Where that goes on already, the time begins anew.",
+        _DRAIN,
+        body=Body(_DRAIN_FIELDS),
+    ),
+    Route(
+        "DELETE",
+        "/drain",
+        Role.OPERATE,
+        Api.cancel_drain,
+        "Take sessions again, and tell the users.",
+        _DRAIN,
+        conflicts=True,
+    ),
+    Route(
+        "POST",
+        "/hand-over",
+        Role.OPERATE,
+        Api.hand_over,
+        "Start a new process that takes over the listening sockets, and drain this one, which ends. The same "
+        "as SIGUSR2. Answered when the new process accepts connections.",
+        _object(
+            pid={**_COUNT, "description": "Of the new process."},
+            former={**_COUNT, "description": "Of the one that answers."},
+        ),
+        body=Body(_DRAIN_FIELDS),
+        conflicts=True,
     ),
     Route(
         "GET",

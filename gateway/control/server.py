@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -48,6 +48,8 @@ _MAX_CONNECTIONS: Final = 256
 """To one listener at once."""
 _SOCKET: Final = "control.sock"
 _MODE: Final = 0o660
+_FAREWELL: Final = 1.0
+"""Seconds that connections have after another process has taken over the sockets."""
 
 
 @attrs.frozen
@@ -111,6 +113,8 @@ class ControlServer:
         self._sockets = ListenerSet()
         self._receptions: dict[Listener, Reception] = {}
         self._api: Api | None = None
+        self._serve: partial[None] | None = None
+        self._farewell: Any = None
 
     @property
     def listeners(self) -> list[Listener]:
@@ -140,7 +144,54 @@ class ControlServer:
         :param dashboard: the page, see :func:`gateway.web.dashboard_resource`.
         """
         self._api = api = Api(controlled, reactor, openapi_document())
-        site = make_control_site(api, self._access, reactor, extra=extra or {}, dashboard=dashboard)
+        site = make_control_site(api, lambda: self._access, reactor, extra=extra or {}, dashboard=dashboard)
+        self._serve = partial(self._accept, reactor, site)
+        self._serve()
+
+    def prepare(self, settings: Settings) -> Callable[[], None]:
+        """Read tokens and certificates anew; returns the way to go by them.
+
+        :raises SettingsError: with everything wrong with them; nothing is changed.
+        """
+        access, context = _load(settings)
+
+        def take_over() -> None:
+            self._settings, self._access, self._context = settings, access, context
+
+        return take_over
+
+    def leave(self) -> None:
+        """Leave the sockets to another process, and go on beside each Unix socket: as ``PATH.PID``.
+
+        Connections are dropped a moment later, when what was asked for has been answered.
+        """
+        former, self._receptions = self._receptions, {}
+        self._sockets.leave()
+        if self._serve is None:
+            return
+        for name in _own_names(self.endpoints):
+            try:
+                self._sockets.change([*((each.name, each.tls) for each in self.listeners), (name, False)])
+            except BindError as error:
+                self.log.warn("control API: {problem}", problem=str(error))
+        self._serve()
+        self._farewell = self._serve.args[0].callLater(_FAREWELL, _drop, former)
+
+    def stop(self) -> None:
+        """Stop accepting and drop every connection; idempotent."""
+        farewell, self._farewell = self._farewell, None
+        if farewell is not None and farewell.active():
+            farewell.func(*farewell.args)
+            farewell.cancel()
+        self._sockets.close()
+        if self._api is not None:
+            self._api.stop()
+        _drop(self._receptions)
+        self._receptions = {}
+        self._api = None
+        self._serve = None
+
+    def _accept(self, reactor: Any, site: HttpSite) -> None:
         # Each with a limit of its own: whoever fills one port does not keep others from the rest.
         self._receptions = receptions = {
             listener: Reception(
@@ -161,16 +212,6 @@ class ControlServer:
             addresses = ", ".join(listener.description for listener in self.listeners)
             self.log.info("control API is served on {addresses}", addresses=addresses)
 
-    def stop(self) -> None:
-        """Stop accepting and drop every connection; idempotent."""
-        self._sockets.close()
-        if self._api is not None:
-            self._api.stop()
-        for reception in self._receptions.values():
-            reception.close()
-        self._receptions = {}
-        self._api = None
-
     def _current_context(self) -> SSL.Context:
         assert self._context is not None
         return self._context
@@ -182,6 +223,23 @@ def _check_reach(listener: Listener) -> None:
             f"cannot serve the control API on {listener.name}: without TLS, its address must be a loopback "
             "address or a Unix socket"
         )
+
+
+def _own_names(endpoints: Iterable[ControlEndpoint]) -> Iterator[str]:
+    """Endpoints beside Unix sockets that are this process's alone."""
+    for each in endpoints:
+        if isinstance(each.endpoint, UnixEndpoint) and not each.tls:
+            try:
+                path = parse_socket_path(f"{each.endpoint.path}.{os.getpid()}")
+            except BadValueError:
+                # Too long for the kernel; then there is none.
+                continue
+            yield str(attrs.evolve(each.endpoint, path=path))
+
+
+def _drop(receptions: Mapping[Listener, Reception]) -> None:
+    for reception in receptions.values():
+        reception.close()
 
 
 def _welcome(site: HttpSite, arrival: Arrival) -> Any:

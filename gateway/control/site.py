@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -33,7 +33,7 @@ _PAGES: Final = frozenset({b"", b"dashboard"})
 
 def make_control_site(
     api: Api,
-    access: Access,
+    access: Callable[[], Access],
     reactor: IReactorTime,
     *,
     extra: Mapping[str, IResource],
@@ -56,7 +56,11 @@ class _Root(Resource):
     log = Logger()
 
     def __init__(
-        self, api: Api, access: Access, extra: Mapping[bytes, IResource], dashboard: IResource | None
+        self,
+        api: Api,
+        access: Callable[[], Access],
+        extra: Mapping[bytes, IResource],
+        dashboard: IResource | None,
     ) -> None:
         super().__init__()
         self._access = access
@@ -68,12 +72,12 @@ class _Root(Resource):
         try:
             if path in _PROBES and path in self._extra:
                 return self._extra[path]
-            self._access.check_source(request)
+            self._access().check_source(request)
             if path == b"api":
                 return self._api
             if path in _PAGES and self._dashboard is not None:
                 return self._dashboard
-            self._access.caller(request)
+            self._access().caller(request)
             if path in self._extra:
                 return self._extra[path]
             raise ApiError(Fault.NOT_FOUND)
@@ -99,7 +103,7 @@ class _ApiResource(Resource):
     log = Logger()
     isLeaf = True
 
-    def __init__(self, api: Api, access: Access) -> None:
+    def __init__(self, api: Api, access: Callable[[], Access]) -> None:
         super().__init__()
         self._api = api
         self._access = access
@@ -112,7 +116,7 @@ class _ApiResource(Resource):
         return NOT_DONE_YET
 
     async def _answer(self, request: Request) -> None:
-        caller = self._access.caller(request)
+        caller = self._access().caller(request)
         route, path = find_route(_text(request.method), _segments(request))
         if not caller.may(route.role):
             raise ApiError(Fault.ROLE, remedy=f"use credentials with the role '{route.role.value}'")

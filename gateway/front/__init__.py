@@ -5,5 +5,6 @@ from __future__ import annotations
 from gateway.front.door import Front
 from gateway.front.gate import Gate, Refused
 from gateway.front.refusals import RefusalResource
+from gateway.front.watch import Closing, Watch
 
-__all__ = ["Front", "Gate", "RefusalResource", "Refused"]
+__all__ = ["Closing", "Front", "Gate", "RefusalResource", "Refused", "Watch"]

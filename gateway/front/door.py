@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from OpenSSL import SSL
@@ -18,14 +19,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
+from gateway.front.forwarded import BadForwarded, Clients
 from gateway.front.gate import Gate
 from gateway.front.head import BadHead, RequestHead, parse_head
 from gateway.front.refusals import refuse
-from gateway.front.site import FrontPages, make_site
+from gateway.front.site import FrontPages, make_site, prove
+from gateway.front.watch import Watch
 from gateway.front.websocket import HandshakeFactory
-from gateway.net import Reception, Stream
+from gateway.net import Announced, Arrival, ProxyHeader, Reception, Stream, TrustedProxies, client_text
 from gateway.reasons import Refusal
-from gateway.settings import FrontSettings
+from gateway.settings import FrontSettings, ProxySettings
 from gateway.tickets import looks_like_ticket
 
 __all__ = ["Front"]
@@ -47,27 +50,39 @@ class Front:
         *,
         max_handshakes: int,
         context: Callable[[], SSL.Context] | None,
+        watch: Watch,
+        proxies: ProxySettings | None = None,
     ) -> None:
         """
         :param start: begins a session, see :meth:`gateway.sessions.Sessions.start`.
         :param max_handshakes: connections that may be open without being a session.
         :param context: the TLS context for the next connection, where there are TLS listeners.
+        :param watch: knows from where no more connections are taken.
+        :param proxies: who is trusted to say who the client is; nobody by default.
         """
         self.reactor = reactor
         self.settings = settings
         self.gate = gate
         self.start = start
+        proxies = proxies or ProxySettings()
+        self._clients = Clients(proxies)
+        self.announced = Announced(
+            reactor, TrustedProxies(proxies), settings.handshake_timeout, watch.unannounced
+        )
+        """Connections of proxies, before their clients are known."""
         self._reception = Reception(
             reactor,
-            lambda _: _Door(self),
+            lambda arrival: _Door(self, arrival),
             name="limits.handshakes",
             limit=max_handshakes,
             handshake_timeout=settings.handshake_timeout,
             context=context,
+            doorkeeper=watch,
+            announced=self.announced,
         )
         self._streams = self._reception.streams
         self.handshakes = HandshakeFactory(reactor)
-        self.pages = FrontPages(gate)
+        self.pages = FrontPages(gate, self._clients)
         self.site = make_site(self.pages, reactor, self._upgrade_late)
 
     def add_pages(self, name: str, resource: IResource) -> None:
@@ -90,17 +105,22 @@ class Front:
         """Connections that are not a session (yet)."""
         return self._reception.open
 
-    def accept(self, sock: socket.socket, address: Any, *, tls: bool) -> None:
-        """Take an accepted socket."""
-        self._reception.accept(sock, address, tls=tls)
+    def accept(self, sock: socket.socket, address: Any, *, tls: bool, announced: bool = False) -> None:
+        """Take an accepted socket.
 
-    def route(self, stream: Stream, head: RequestHead, data: bytes) -> None:
+        :param announced: whether it is a proxy's, and begins with a header of the PROXY protocol.
+        """
+        self._reception.accept(sock, address, tls=tls, announced=announced)
+
+    def route(self, arrival: Arrival, head: RequestHead, data: bytes) -> None:
         """Give a connection to whoever serves its first request.
 
         :param data: everything received so far, the head first.
         """
+        stream = arrival.stream
         if not head.wants_websocket:
-            page = self.site.buildProtocol(stream.getPeer())
+            page: Any = self.site.buildProtocol(stream.getPeer())
+            page.arrival = arrival
             _switch(stream, page, data)
             return
         path = head.target[1:]
@@ -114,7 +134,15 @@ class Front:
         if refusal is not None:
             refuse(stream, refusal)
             return
-        handshake = self.handshakes.make(self.gate, self.start, path, _client(stream))
+        peer = stream.getPeer()
+        try:
+            client = self._clients.find(peer, head.values)
+        except BadForwarded as error:
+            self.gate.note(Refusal.MALFORMED, client_text(peer), detail=f"forwarded: {error}")
+            refuse(stream, Refusal.MALFORMED)
+            return
+        start = partial(self.start, on_behalf_of=ProxyHeader(client, stream.getHost()))
+        handshake = self.handshakes.make(self.gate, start, path, client_text(client), partial(prove, arrival))
         # Autobahn ends a line at this byte too (NEL in Latin-1), so that a value could pose as a field.
         lines, end, early = data.partition(_HEAD_END)
         _switch(stream, handshake, lines.replace(b"\x85", b"?") + end + early)
@@ -130,9 +158,10 @@ class Front:
             lines += [b"%s: %s" % (name, value) for value in values]
         data = b"\r\n".join(lines) + _HEAD_END
         # Not before twisted.web has left the stack: it still touches the transport on its way out.
-        self.reactor.callLater(0, self._route_late, stream, data, channel.behind)
+        self.reactor.callLater(0, self._route_late, channel.arrival, data, channel.behind)
 
-    def _route_late(self, stream: Stream, data: bytes, behind: bytearray) -> None:
+    def _route_late(self, arrival: Arrival, data: bytes, behind: bytearray) -> None:
+        stream = arrival.stream
         if stream not in self._streams:
             # The client left meanwhile.
             return
@@ -143,7 +172,7 @@ class Front:
         except BadHead:
             refuse(stream, Refusal.MALFORMED)
         else:
-            self.route(stream, head, data + behind)
+            self.route(arrival, head, data + behind)
 
 
 class _Door(Protocol):
@@ -151,8 +180,9 @@ class _Door(Protocol):
 
     transport: Stream
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Front, arrival: Arrival) -> None:
         self._front = front
+        self._arrival = arrival
         self._data = b""
         self._timer: Any = None
 
@@ -161,7 +191,7 @@ class _Door(Protocol):
         self._timer = front.reactor.callLater(front.settings.head_timeout, self._timed_out)
 
     def dataReceived(self, data: bytes) -> None:
-        front, stream = self._front, self.transport
+        front = self._front
         searched = max(0, len(self._data) - len(_HEAD_END) + 1)
         self._data += data
         end = self._data.find(_HEAD_END, searched)
@@ -179,7 +209,7 @@ class _Door(Protocol):
             self._refuse(Refusal.MALFORMED)
             return
         self._timer.cancel()
-        front.route(stream, head, self._data)
+        front.route(self._arrival, head, self._data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._timer.active():
@@ -200,7 +230,3 @@ class _Door(Protocol):
 def _switch(stream: Stream, protocol: IProtocol, data: bytes) -> None:
     stream.switch(protocol)
     protocol.dataReceived(data)
-
-
-def _client(stream: Stream) -> str:
-    return getattr(stream.getPeer(), "host", "unix")

@@ -9,13 +9,15 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web import server
 from twisted.web.resource import IResource, Resource
 
-from gateway.front.gate import Gate
+from gateway.front.forwarded import BadForwarded, Clients
+from gateway.front.gate import UNPROVEN, Gate
 from gateway.front.refusals import RefusalResource, refusal_answer
+from gateway.net import Arrival, client_text
 from gateway.net.http_site import HttpChannel, HttpRequest, HttpSite
 from gateway.reasons import Refusal
 from gateway.tickets import looks_like_ticket
 
-__all__ = ["FrontPages", "client_text", "make_site"]
+__all__ = ["FrontPages", "make_site", "prove"]
 
 _LANDING = (
     "This is a console gateway.\n"
@@ -31,16 +33,26 @@ class FrontPages(Resource):
     ticket that holds, else the refusal.
     """
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, clients: Clients) -> None:
         super().__init__()
         self._gate = gate
+        self._clients = clients
         self.putChild(b"", _Text(_LANDING))
 
     def getChildWithDefault(self, path: bytes, request: Any) -> IResource:
         target = request.path[1:].decode("ascii", "replace")
         if looks_like_ticket(target):
-            return RefusalResource(self._gate.verdict(target) or Refusal.UPGRADE_REQUIRED)
+            try:
+                client = client_text(self._clients.find(request.getClientAddress(), _values(request)))
+            except BadForwarded:
+                return RefusalResource(Refusal.MALFORMED)
+            refusal = self._gate.verdict(target, client) or Refusal.UPGRADE_REQUIRED
+            if refusal not in UNPROVEN:
+                prove(request.channel.arrival)
+            return RefusalResource(refusal, self._gate.retry_after(refusal, client))
         child: IResource = super().getChildWithDefault(path, request)
+        if not isinstance(child, RefusalResource):
+            prove(request.channel.arrival)
         return child
 
     def getChild(self, path: bytes, request: Any) -> IResource:
@@ -112,6 +124,17 @@ def make_site(root: IResource, reactor: IReactorTime, upgrade: Callable[[Any], N
     return _Site(root, reactor, upgrade)
 
 
-def client_text(request: Any) -> str:
-    """The client's address as it is logged."""
-    return getattr(request.getClientAddress(), "host", "unix")
+def prove(arrival: Arrival) -> None:
+    """Note that a connection has come to something: a page, or a genuine ticket."""
+    if arrival.visit is not None:
+        arrival.visit.prove()
+
+
+def _values(request: Any) -> Callable[[str], list[str]]:
+    """What finds header fields, in the way of :class:`gateway.net.http_head.Head`."""
+
+    def values(name: str) -> list[str]:
+        raw: list[bytes] = request.requestHeaders.getRawHeaders(name.encode("ascii"), [])
+        return [value.decode("latin-1") for value in raw]
+
+    return values

@@ -17,7 +17,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from gateway.front.gate import Gate, Refused
+from gateway.front.gate import UNPROVEN, Gate, Refused
 from gateway.front.handover import hand_over, shared_options
 from gateway.front.refusals import refusal_answer
 from gateway.net import Channel, Stream
@@ -56,17 +56,26 @@ class HandshakeProtocol(WebSocketServerProtocol):
     transport: Stream
     log = _NoLog()
 
-    def __init__(self, gate: Gate, start: Callable[..., object], path: str, client: str) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        start: Callable[..., object],
+        path: str,
+        client: str,
+        prove: Callable[[], None],
+    ) -> None:
         """
         :param start: begins a session, see :meth:`gateway.sessions.Sessions.start`.
         :param path: the request path without its leading slash, exactly as it was sent.
         :param client: the client's address, for limits and the log.
+        :param prove: called when the client has shown a genuine ticket.
         """
         super().__init__()
         self._gate = gate
         self._start = start
         self._path = path
         self._client = client
+        self._prove = prove
         self._admission: Admission | None = None
         self._refusal: Refusal | None = None
         self._asked = False
@@ -93,6 +102,8 @@ class HandshakeProtocol(WebSocketServerProtocol):
                 self._gate.refuse(Refusal.SUBPROTOCOL, self._client)
             admission = await self._gate.admit(self._path, request.headers.get("origin"), self._client)
         except Refused as refused:
+            if refused.refusal not in UNPROVEN:
+                self._prove()
             self._deny(refused.refusal)
         except Exception:
             # Autobahn would log it, but has no logger here.
@@ -102,6 +113,7 @@ class HandshakeProtocol(WebSocketServerProtocol):
             admission.give_back()
             self._deny(Refusal.INTERNAL_ERROR)
         self._admission = admission
+        self._prove()
         return subprotocol
 
     def _deny(self, refusal: Refusal) -> NoReturn:
@@ -132,7 +144,8 @@ class HandshakeProtocol(WebSocketServerProtocol):
             self._gate.note(refusal, self._client, detail="opening handshake")
         if self.transport is not None:
             # The headers are Autobahn's own: the version it speaks, for a client that speaks another.
-            self.transport.write(refusal_answer(refusal, responseHeaders or ()))
+            retry = self._gate.retry_after(refusal, self._client)
+            self.transport.write(refusal_answer(refusal, responseHeaders or (), retry=retry))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client left during the handshake."""
@@ -165,8 +178,15 @@ class HandshakeFactory(WebSocketServerFactory):
         )
         self._made = type("SharedHandshakeProtocol", (HandshakeProtocol,), shared_options(self))
 
-    def make(self, gate: Gate, start: Callable[..., object], path: str, client: str) -> HandshakeProtocol:
+    def make(
+        self,
+        gate: Gate,
+        start: Callable[..., object],
+        path: str,
+        client: str,
+        prove: Callable[[], None],
+    ) -> HandshakeProtocol:
         """A protocol for one opening handshake; see :class:`HandshakeProtocol`."""
-        protocol: HandshakeProtocol = self._made(gate, start, path, client)
+        protocol: HandshakeProtocol = self._made(gate, start, path, client, prove)
         protocol.factory = self
         return protocol

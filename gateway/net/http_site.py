@@ -12,6 +12,8 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import IResource
 
@@ -30,6 +32,7 @@ class HttpChannel(http.HTTPChannel):
     arrival: Any = None
     """What is known of the connection, for whoever set it."""
     _blocked = False
+    _turn: Any = None
 
     def resetTimeout(self) -> None:
         """Nothing: a few bytes now and then gain no time."""
@@ -49,11 +52,46 @@ class HttpChannel(http.HTTPChannel):
     def resumeProducing(self) -> None:
         self._blocked = False
         super().resumeProducing()
+        if self._turn is None:
+            self._go_on()
+
+    def requestDone(self, request: Any) -> None:
+        """The answer is written: look at the next request, if it is there, in another turn.
+
+        Twisted would answer all that were received before it lets others have theirs, and whether or not
+        anybody takes the answers: a client that sends many requests and reads nothing would fill the memory.
+        """
+        buffered = bool(self._buffer or self._dataBuffer)
+        self.paused = buffered or self._blocked
+        super().requestDone(request)
+        transport: Any = self.transport
+        if self.paused and not transport.disconnecting:
+            self._networkProducer.pauseProducing()
+            if not self._blocked:
+                self._turn = self.callLater(0, self._take_turn)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        super().connectionLost(reason)
+
+    def _take_turn(self) -> None:
+        self._turn = None
+        if not self._blocked:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        transport: Any = self.transport
+        if self.paused and not transport.disconnecting:
+            self.paused = False
+            self._networkProducer.resumeProducing()
+            self.dataReceived(b"")
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         super().registerProducer(producer, streaming)
         if self._blocked and streaming:
-            # An earlier answer on this connection is still being sent.
+            # What was written before is still being sent.
             producer.pauseProducing()
 
 

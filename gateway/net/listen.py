@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from gateway.net.inheritance import inherited
 from gateway.settings import SystemdEndpoint, TcpEndpoint, UnixEndpoint
 
 __all__ = ["Acceptor", "BindError", "Listener", "address_text", "open_listener"]
@@ -40,6 +41,8 @@ class Listener:
     name: str
     """The endpoint string it was made from."""
     tls: bool
+    adopted: bool = False
+    """Whether an earlier process bound it, and passed it on."""
 
     @property
     def description(self) -> str:
@@ -48,10 +51,15 @@ class Listener:
 
     def close(self) -> None:
         """Close the socket, and remove it from the file system if it was made there."""
-        if self.sock.family == socket.AF_UNIX and self.name.startswith("unix:"):
+        shared = self.adopted and inherited().shared
+        if self.sock.family == socket.AF_UNIX and self.name.startswith("unix:") and not shared:
             # Removed while it still answers: a successor that finds it dead may replace it by its own.
             with contextlib.suppress(OSError):
                 os.unlink(self.sock.getsockname())
+        self.leave()
+
+    def leave(self) -> None:
+        """Close the socket, and leave it in the file system to the process that goes on serving it."""
         self.sock.close()
 
 
@@ -62,14 +70,17 @@ def open_listener(
     tls: bool,
     environ: Mapping[str, str] | None = None,
 ) -> Listener:
-    """Bind (or adopt) the socket of an endpoint.
+    """Bind the socket of an endpoint, or adopt it from an earlier process or from systemd.
 
     :param environ: where ``LISTEN_PID``, ``LISTEN_FDS`` and ``LISTEN_FDNAMES`` are looked up; defaults to
         what this process was started with.
     :raises BindError: when it cannot be bound, or systemd passed no such socket.
     """
     try:
-        if isinstance(endpoint, TcpEndpoint):
+        passed = inherited().take(name, tls=tls)
+        if passed is not None:
+            sock = passed
+        elif isinstance(endpoint, TcpEndpoint):
             sock = _bind_tcp(endpoint)
         elif isinstance(endpoint, UnixEndpoint):
             sock = _bind_unix(endpoint)
@@ -79,7 +90,7 @@ def open_listener(
         sock.listen(_BACKLOG)
     except OSError as error:
         raise BindError(f"cannot listen on {name}: {error.strerror or error}") from None
-    return Listener(sock, name, tls)
+    return Listener(sock, name, tls, adopted=passed is not None)
 
 
 def address_text(address: Any) -> str:
@@ -138,15 +149,14 @@ class Acceptor:
                 self.log.failure("Unexpected error for a new connection")
 
     def close(self) -> None:
-        """Stop accepting and close the listening socket."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        self._fds.removeReader(self)
-        self._listener.close()
+        """Stop accepting and close the listening socket; idempotent."""
+        if self._stop():
+            self._listener.close()
+
+    def leave(self) -> None:
+        """Stop accepting, and leave the listening socket to the process that goes on serving it."""
+        if self._stop():
+            self._listener.leave()
 
     def fileno(self) -> int:
         return self._listener.sock.fileno()
@@ -156,6 +166,18 @@ class Acceptor:
 
     def logPrefix(self) -> str:
         return "accept"
+
+    def _stop(self) -> bool:
+        """Stop accepting, if that was not done."""
+        if self._closed:
+            return False
+        self._closed = True
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        # A set of epoll would otherwise go on telling of a socket that another process has open, too.
+        self._fds.removeReader(self)
+        return True
 
     def _resume(self) -> None:
         self._retry = None

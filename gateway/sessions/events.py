@@ -95,9 +95,10 @@ class AdminAction:
 
     name: ClassVar = "admin-action"
     actor: str
-    """Who, as the control API knows them: ``uid:0``, ``token:NAME``, ``certificate:NAME``."""
+    """Who, as the control API knows them: ``uid:0``, ``token:NAME``, ``certificate:NAME``; or ``signal``."""
     action: str
-    """``end``, ``stop-admitting`` or ``resume-admitting``."""
+    """``end``, ``stop-admitting``, ``resume-admitting``, ``reload``, ``drain``, ``drain-cancelled`` or
+    ``hand-over``."""
     sessions: tuple[str, ...]
     """Ids of the sessions that were meant."""
     detail: str

@@ -74,6 +74,12 @@ class Group:
         if not self.members:
             self.stop()
 
+    def configure(self, settings: SessionSettings) -> None:
+        """Go by other times."""
+        self._settings = settings
+        if self.members:
+            self._check()
+
     def used(self) -> None:
         """The user gave input."""
         self.last_input = self._clock.seconds()
@@ -99,6 +105,7 @@ class Group:
         self._timer = None
         limits = list(self._limits())
         if not limits:
+            self._warn(None, 0)
             return
         end, warning, reason = min(limits, key=lambda limit: limit[0])
         left = end - self._clock.seconds()

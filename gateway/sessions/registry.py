@@ -9,10 +9,12 @@ connections the console's protocol opens.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
+from gateway.net import client_key
 from gateway.reasons import Refusal
 from gateway.sessions.group import Group
 from gateway.settings import Attach, LimitSettings, SessionSettings
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from gateway.sessions.session import Session
 
 __all__ = ["Full", "Place", "Registry"]
+
+_T = TypeVar("_T")
 
 
 class Full(Exception):
@@ -36,8 +40,18 @@ class Full(Exception):
 class Registry:
     """Counts places and lists sessions."""
 
-    def __init__(self, clock: IReactorTime, limits: LimitSettings, settings: SessionSettings) -> None:
-        """:param settings: the times of groups, and what happens to others on a console."""
+    def __init__(
+        self,
+        clock: IReactorTime,
+        limits: LimitSettings,
+        settings: SessionSettings,
+        key: Callable[[str], bytes] | None = None,
+    ) -> None:
+        """
+        :param settings: the times of groups, and what happens to others on a console.
+        :param key: tells clients apart by their addresses, see :func:`gateway.net.client_key`.
+        """
+        self._key = key or client_key()
         self._clock = clock
         self._settings = settings
         self.limits = limits
@@ -45,8 +59,10 @@ class Registry:
         """Places that are not given back."""
         self.admitting = True
         """Whether an operator lets sessions in."""
+        self.draining = False
+        """Whether nobody is let in because the gateway waits for its sessions to end."""
         self._closed = False
-        self._clients: Counter[str] = Counter()
+        self._clients: Counter[bytes] = Counter()
         self._subjects: Counter[str] = Counter()
         self._groups: dict[str, Group] = {}
         self._consoles: dict[str, dict[str, Group]] = {}
@@ -56,16 +72,17 @@ class Registry:
     @property
     def is_open(self) -> bool:
         """Whether sessions are let in."""
-        return self.admitting and not self._closed
+        return self.admitting and not self.draining and not self._closed
 
     def take_place(self, client: str, grant: Grant) -> Place:
         """Take a place for a session of the client address ``client``.
 
         :raises Full: when a limit is reached, somebody else is on a console that is not to be shared, an
-            operator stopped admission, or :meth:`close` was called.
+            operator stopped admission, the gateway drains, or :meth:`close` was called.
         """
         group = self._groups.get(grant.id)
-        refusal = self._refusal(client, grant, group)
+        key = self._key(client)
+        refusal = self._refusal(key, grant, group)
         if refusal is not None:
             raise Full(refusal)
         if group is None:
@@ -74,14 +91,24 @@ class Registry:
             self._consoles.setdefault(group.console, {})[grant.id] = group
         group.places += 1
         self.taken += 1
-        self._clients[client] += 1
+        self._clients[key] += 1
         if grant.subject is not None:
             self._subjects[grant.subject] += 1
-        return Place(self, client, group)
+        return Place(self, client, key, group)
 
     def others(self, group: Group) -> list[Group]:
         """The other groups on a group's console."""
         return [each for each in self._consoles.get(group.console, {}).values() if each is not group]
+
+    def configure(
+        self, limits: LimitSettings, settings: SessionSettings, key: Callable[[str], bytes] | None = None
+    ) -> None:
+        """Hold whoever comes to other limits, and those who are there to other times."""
+        self._key = key or client_key()
+        self.limits = limits
+        self._settings = settings
+        for group in list(self._groups.values()):
+            group.configure(settings)
 
     def open(self) -> None:
         """Admit sessions again."""
@@ -99,15 +126,17 @@ class Registry:
         """Admit sessions again."""
         self.admitting = True
 
-    def _refusal(self, client: str, grant: Grant, group: Group | None) -> Refusal | None:
+    def _refusal(self, key: bytes, grant: Grant, group: Group | None) -> Refusal | None:
         limits = self.limits
         if self._closed:
             return Refusal.SHUTTING_DOWN
+        if self.draining:
+            return Refusal.DRAINING
         if not self.admitting:
             return Refusal.NOT_ADMITTING
         if self.taken >= limits.sessions:
             return Refusal.SESSION_LIMIT
-        if self._clients[client] >= limits.sessions_per_client:
+        if self._clients[key] >= limits.sessions_per_client:
             return Refusal.CLIENT_LIMIT
         if grant.subject is not None and self._subjects[grant.subject] >= limits.sessions_per_subject:
             return Refusal.SUBJECT_LIMIT
@@ -120,9 +149,9 @@ class Registry:
             return Refusal.CONSOLE_LIMIT
         return None
 
-    def _give_back(self, client: str, group: Group) -> None:
+    def _give_back(self, key: bytes, group: Group) -> None:
         self.taken -= 1
-        _count_down(self._clients, client)
+        _count_down(self._clients, key)
         if group.subject is not None:
             _count_down(self._subjects, group.subject)
         group.places -= 1
@@ -138,10 +167,12 @@ class Registry:
 class Place:
     """A place taken in a :class:`Registry`."""
 
-    __slots__ = ("_registry", "client", "group")
+    __slots__ = ("_key", "_registry", "client", "group")
 
-    def __init__(self, registry: Registry, client: str, group: Group) -> None:
+    def __init__(self, registry: Registry, client: str, key: bytes, group: Group) -> None:
+        """:param key: what the client is counted by."""
         self._registry: Registry | None = registry
+        self._key = key
         self.client = client
         self.group = group
 
@@ -149,10 +180,10 @@ class Place:
         """Free the place; idempotent."""
         registry, self._registry = self._registry, None
         if registry is not None:
-            registry._give_back(self.client, self.group)
+            registry._give_back(self._key, self.group)
 
 
-def _count_down(counter: Counter[str], key: str) -> None:
+def _count_down(counter: Counter[_T], key: _T) -> None:
     counter[key] -= 1
     if not counter[key]:
         # Names that left must not pile up.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from gateway.net import Channel, Poller, SocketChannel
+from gateway.net import Channel, Poller, ProxyHeader, SocketChannel
 from gateway.reasons import EndReason
 from gateway.relay import (
     Ending,
@@ -77,6 +77,7 @@ class Sessions:
         early: bytes,
         accepted: float | None = None,
         notices: bool = False,
+        on_behalf_of: ProxyHeader | None = None,
     ) -> Session:
         """Begin a session on a client's channel whose opening handshake is done.
 
@@ -85,12 +86,13 @@ class Sessions:
         :param early: bytes that arrived behind the opening handshake.
         :param accepted: when the connection was accepted, by the clock; now by default.
         :param notices: whether the client takes text messages from the gateway.
+        :param on_behalf_of: the client, for targets that are told.
         """
         leg = WebSocketLeg(
             channel, self.poller, max_message=self.settings.max_message, unsent=unsent, early=early
         )
         leg.notices = notices
-        session = Session(self, admission, leg)
+        session = Session(self, admission, leg, on_behalf_of)
         self.registry.sessions[session.id] = session
         group = admission.place.group
         if group.attach is Attach.TAKE_OVER and not group.members:
@@ -176,6 +178,7 @@ class Session:
         "_admission",
         "_begun",
         "_dialling",
+        "_on_behalf_of",
         "_security",
         "_shared",
         "_silence",
@@ -186,12 +189,15 @@ class Session:
         "relay",
     )
 
-    def __init__(self, shared: Sessions, admission: Admission, leg: WebSocketLeg) -> None:
+    def __init__(
+        self, shared: Sessions, admission: Admission, leg: WebSocketLeg, on_behalf_of: ProxyHeader | None
+    ) -> None:
         self.id = secrets.token_hex(6)
         self.grant = admission.grant
         self.group = admission.place.group
         self._shared = shared
         self._admission = admission
+        self._on_behalf_of = on_behalf_of
         self._begun = shared.clock.seconds()
         self._started = shared.events.now()
         self._activity: Activity | None = None
@@ -281,7 +287,11 @@ class Session:
         """The session goes on after all."""
         self._notify({"type": "warning-over"})
 
-    def _notify(self, notice: dict[str, Any]) -> None:
+    def announce(self, notice: Mapping[str, Any]) -> None:
+        """Tell the page something, if it understands notices; see ``docs/notices.md``."""
+        self._notify(notice)
+
+    def _notify(self, notice: Mapping[str, Any]) -> None:
         if self.relay.client.notices and self.relay.how is None:
             self.relay.client.notify(json.dumps(notice))
 
@@ -289,7 +299,8 @@ class Session:
         shared = self._shared
         target = self.grant.target
         try:
-            channel = await shared.dialler.dial(target)
+            client, self._on_behalf_of = self._on_behalf_of, None
+            channel = await shared.dialler.dial(target, client)
             if self.relay.how is not None:
                 # It was too late to cancel that.
                 channel.abort()

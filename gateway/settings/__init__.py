@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from gateway.settings.abuse import AbuseSettings
+from gateway.settings.certificates import CertificateSettings, parse_server_name
 from gateway.settings.check import check_settings
 from gateway.settings.control import AuditSettings, ControlSettings, MetricsSettings, Role
+from gateway.settings.drain import DrainSettings
 from gateway.settings.endpoints import (
     Endpoint,
     SystemdEndpoint,
@@ -31,6 +34,7 @@ from gateway.settings.model import (
 )
 from gateway.settings.patterns import TargetIndex, TargetPattern, parse_fingerprint, parse_target
 from gateway.settings.problems import BadValueError, Problem, SettingsError
+from gateway.settings.proxies import ForwardedHeader, ProxySettings
 from gateway.settings.security import (
     PasswordMode,
     RuleSettings,
@@ -55,11 +59,15 @@ from gateway.settings.values import (
 )
 
 __all__ = [
+    "AbuseSettings",
     "Attach",
     "AuditSettings",
     "BadValueError",
+    "CertificateSettings",
     "ControlSettings",
+    "DrainSettings",
     "Endpoint",
+    "ForwardedHeader",
     "FrontSettings",
     "LimitSettings",
     "ListenSettings",
@@ -73,6 +81,7 @@ __all__ = [
     "PasswordMode",
     "PortSet",
     "Problem",
+    "ProxySettings",
     "RelaySettings",
     "Role",
     "RuleSettings",
@@ -106,6 +115,7 @@ __all__ = [
     "parse_network",
     "parse_origin",
     "parse_ports",
+    "parse_server_name",
     "parse_socket_key",
     "parse_socket_path",
     "parse_target",

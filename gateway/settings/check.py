@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from gateway.settings.check_certificates import check_certificates
 from gateway.settings.check_control import check_control
+from gateway.settings.check_proxies import check_proxies
 from gateway.settings.check_security import check_security
 from gateway.settings.keys import sections
 from gateway.settings.model import Settings
+from gateway.settings.patterns import parse_target
 from gateway.settings.problems import BadValueError, Problem
 from gateway.settings.text import dotted
 from gateway.settings.values import (
@@ -39,9 +42,11 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "listen.tls": parse_endpoint,
     "listen.plain": parse_endpoint,
     "front.origins": parse_origin,
+    "abuse.exempt": parse_network,
     "targets.networks": parse_network,
     "targets.names": parse_name_pattern,
     "targets.ports": lambda text: parse_ports([text]),
+    "targets.proxy_protocol": parse_target,
     "control.listen": parse_endpoint,
     "control.tls": parse_endpoint,
     "control.hosts": normalise_host,
@@ -55,7 +60,17 @@ def check_settings(settings: Settings, path: Path) -> list[Problem]:
 
     :param path: The file they are said to come from.
     """
-    parts = (_bounds, _items, _endpoints, _sockets, _needed, check_security, check_control)
+    parts = (
+        _bounds,
+        _items,
+        _endpoints,
+        _sockets,
+        _needed,
+        check_certificates,
+        check_security,
+        check_control,
+        check_proxies,
+    )
     found = itertools.chain.from_iterable(part(settings) for part in parts)
     return [Problem(path, *problem) for problem in found]
 

@@ -123,13 +123,18 @@ _OPTIONAL = {
     "log.file": Path("/var/log/console-gateway/console-gateway.log"),
 }
 _EXAMPLES: dict[str, dict[str, Any]] = {
+    "certificates": {
+        "certificate": Path("/etc/console-gateway/dmz.pem"),
+        "key": Path("/etc/console-gateway/dmz.key"),
+        "names": ("consoles.dmz.example.com", "*.consoles.dmz.example.com"),
+    },
     "rules": {
         "targets": ("*.lab.example.com", "192.0.2.0/24", "console.example.com:5901"),
         "ports": ("5900-5999",),
         "mode": TargetSecurity.AUTO,
         "verify": Verification.FINGERPRINT,
         "fingerprints": ("ddd1e06f5d0c4f0ad2bb8b3b7c7aa3f6fcb2bd4a2b0fb7e0c1c0d4e5b61d8e29",),
-    }
+    },
 }
 
 _QUOTED = re.compile(r"(?<!\w)'([^']+)'(?!\w)")  # not the apostrophe inside a word
@@ -218,7 +223,8 @@ def _example_table(section: Section) -> Iterator[str]:
             instead.append(assignment)
         else:
             yield f"{_comment(key.doc)}\n{assignment}"
-    yield "\n".join(instead)
+    if len(instead) > 1:
+        yield "\n".join(instead)
 
 
 def _comment(text: str) -> str:

@@ -24,6 +24,7 @@ _NAMES: dict[Any, str] = {
     str: "string",
     Path: "path",
     tuple[str, ...]: "list of strings",
+    tuple[Path, ...]: "list of paths",
     dict[str, str]: "table of strings",
 }
 

@@ -42,6 +42,7 @@ _REMEDIES = {
     "string": "put the value in quotes",
     "path": "put the value in quotes",
     "list of strings": 'put the values in brackets, each in quotes: ["..."]',
+    "list of paths": 'put the values in brackets, each in quotes: ["..."]',
     "table of strings": 'write it as { "name" = "value" }',
     "table": "give it a line of its own, [NAME], with its keys below",
     "table of tables": "give each a line of its own, [TABLE.NAME], with its keys below",

@@ -12,8 +12,12 @@ from pathlib import Path
 
 import attrs
 
+from gateway.settings.abuse import AbuseSettings
+from gateway.settings.certificates import CertificateSettings
 from gateway.settings.control import AuditSettings, ControlSettings, MetricsSettings
+from gateway.settings.drain import DrainSettings
 from gateway.settings.fields import setting
+from gateway.settings.proxies import ProxySettings
 from gateway.settings.security import RuleSettings, SecuritySettings
 from gateway.settings.sessions import SessionSettings, UseSettings
 
@@ -107,6 +111,20 @@ class TicketSettings:
         "PEM file with the certificate (or public key) of the engine that signs the tickets. It is pinned: "
         "a certificate inside a ticket is never trusted.",
     )
+    also: tuple[Path, ...] = setting(
+        (),
+        "PEM files with further certificates (or public keys) whose tickets are accepted, up to 8: the next "
+        "one of the engine before it is in use, or those of other engines. One that is removed here is "
+        "refused as soon as that is reloaded.",
+    )
+    overlap: float = setting(
+        3600.0,
+        "How long tickets of the former certificate are still accepted after a reload with another one "
+        "under certificate. 0 refuses them at once.",
+        unit="seconds",
+        low=0,
+        high=604800,
+    )
     skew: float = setting(
         5.0, "Tolerated clock difference to the engine, either way.", unit="seconds", low=0, high=300
     )
@@ -184,6 +202,11 @@ class TargetSettings:
         "Unix-socket targets: a ticket for exactly this 'host:port' is connected to this absolute path "
         "instead of being resolved.",
     )
+    proxy_protocol: tuple[str, ...] = setting(
+        (),
+        "Targets that are told who the client is by a header of the PROXY protocol, version 2, before "
+        "anything else, in the forms of a rule's targets. Others would take it for garbage.",
+    )
     connect_timeout: float = setting(
         10.0, "Time to resolve and connect, over all addresses.", unit="seconds", low=0.1, high=300
     )
@@ -235,15 +258,19 @@ class Settings:
 
     listen: ListenSettings = attrs.field(factory=ListenSettings)
     tls: TlsSettings = attrs.field(factory=TlsSettings)
+    certificates: dict[str, CertificateSettings] = attrs.field(factory=dict)
     tickets: TicketSettings = attrs.field(factory=TicketSettings)
     front: FrontSettings = attrs.field(factory=FrontSettings)
+    proxies: ProxySettings = attrs.field(factory=ProxySettings)
     limits: LimitSettings = attrs.field(factory=LimitSettings)
+    abuse: AbuseSettings = attrs.field(factory=AbuseSettings)
     uses: UseSettings = attrs.field(factory=UseSettings)
     sessions: SessionSettings = attrs.field(factory=SessionSettings)
     targets: TargetSettings = attrs.field(factory=TargetSettings)
     security: SecuritySettings = attrs.field(factory=SecuritySettings)
     rules: dict[str, RuleSettings] = attrs.field(factory=dict)
     relay: RelaySettings = attrs.field(factory=RelaySettings)
+    drain: DrainSettings = attrs.field(factory=DrainSettings)
     pages: PageSettings = attrs.field(factory=PageSettings)
     control: ControlSettings = attrs.field(factory=ControlSettings)
     metrics: MetricsSettings = attrs.field(factory=MetricsSettings)

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReactorTime, IWriteDescr
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-__all__ = ["ATTEMPT_DELAY", "connect", "first_of"]
+__all__ = ["ATTEMPT_DELAY", "connect", "first_of", "send_first"]
 
 ATTEMPT_DELAY: Final = 0.25
 """Seconds before the next attempt is begun beside the last."""
@@ -64,6 +64,16 @@ def first_of(clock: IReactorTime, attempts: Iterable[Attempt]) -> defer.Deferred
     return race.won
 
 
+def send_first(reactor: Any, sock: socket.socket, data: bytes) -> defer.Deferred[socket.socket]:
+    """Send a few bytes on a socket that was just connected.
+
+    :param reactor: provides ``IReactorFDSet`` and ``IReactorTime``.
+    :returns: fires with ``sock`` when all are written, or fails with ``OSError``; failing and cancelling
+        close it.
+    """
+    return _Sending(reactor, sock, data).done
+
+
 @implementer(IWriteDescriptor)
 class _Connecting:
     """A connect under way: the socket becomes writable when it is decided."""
@@ -102,6 +112,60 @@ class _Connecting:
         self._reactor.removeWriter(self)
         # Not now: the batch of events that the reactor is serving may hold one for this descriptor, and a
         # connection accepted meanwhile under the same number would be told of this one's end.
+        self._clock.callLater(0, self._sock.close)
+
+
+@implementer(IWriteDescriptor)
+class _Sending:
+    """Bytes on their way out; a fresh socket has room for them, but nothing says that it must."""
+
+    def __init__(self, reactor: Any, sock: socket.socket, data: bytes) -> None:
+        self._reactor: IReactorFDSet = reactor
+        self._clock: IReactorTime = reactor
+        self._sock = sock
+        self._data = data
+        self._waits = False
+        self.done: defer.Deferred[socket.socket] = defer.Deferred(self._cancelled)
+        self.doWrite()
+
+    def doWrite(self) -> None:
+        try:
+            while self._data:
+                self._data = self._data[self._sock.send(self._data) :]
+        except (BlockingIOError, InterruptedError):
+            if not self._waits:
+                self._waits = True
+                self._reactor.addWriter(self)
+        except OSError:
+            self._stop_waiting()
+            self._sock.close()
+            self.done.errback()
+        else:
+            self._stop_waiting()
+            self.done.callback(self._sock)
+
+    def connectionLost(self, reason: Failure) -> None:
+        # As for a connect: the socket knows why.
+        if not self.done.called:
+            self._stop_waiting()
+            number = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self._sock.close()
+            self.done.errback(_error(number or errno.ECONNABORTED))
+
+    def fileno(self) -> int:
+        return -1 if self.done.called else self._sock.fileno()
+
+    def logPrefix(self) -> str:
+        return "send"
+
+    def _stop_waiting(self) -> None:
+        if self._waits:
+            self._waits = False
+            self._reactor.removeWriter(self)
+
+    def _cancelled(self, _: object) -> None:
+        self._stop_waiting()
+        # Not now, for the same reason as above.
         self._clock.callLater(0, self._sock.close)
 
 

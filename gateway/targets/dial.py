@@ -1,23 +1,23 @@
-"""Dial a target: resolve, ask the policy, race the allowed addresses, connect."""
+"""Dial a target: resolve, ask the policy, race the allowed addresses, connect, say for whom."""
 
 from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
 from twisted.internet import defer
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver
 from zope.interface import implementer
 
-from gateway.net import SocketChannel, tune
+from gateway.net import LOCAL_HEADER, ProxyHeader, SocketChannel, encode_proxy_header, ip_address, tune
 from gateway.reasons import EndReason
-from gateway.settings import normalise_host, parse_socket_key
-from gateway.targets.connect import connect, first_of
+from gateway.settings import TargetIndex, normalise_host, parse_socket_key, parse_target
+from gateway.targets.connect import connect, first_of, send_first
 from gateway.targets.errors import TargetError
 from gateway.targets.policy import DestinationPolicy, Forbidden
 from gateway.tickets import Target
@@ -32,24 +32,37 @@ class Dialler:
     """Connects to the targets of grants."""
 
     def __init__(
-        self, reactor: Any, policy: DestinationPolicy, sockets: Mapping[str, str], connect_timeout: float
+        self,
+        reactor: Any,
+        policy: DestinationPolicy,
+        sockets: Mapping[str, str],
+        connect_timeout: float,
+        *,
+        proxy_protocol: Iterable[str] = (),
     ) -> None:
         """
         :param reactor: provides ``IReactorFDSet``, ``IReactorTime`` and ``IReactorPluggableNameResolver``.
         :param sockets: Unix-socket paths for tickets that name exactly this ``host:port``.
         :param connect_timeout: seconds for resolving and connecting together.
+        :param proxy_protocol: patterns of targets that are told who the client is.
         """
         self._reactor = reactor
         self._policy = policy
         self._sockets = {parse_socket_key(key): path for key, path in sockets.items()}
         self._timeout = connect_timeout
+        self._announced: TargetIndex[None] = TargetIndex()
+        for pattern in proxy_protocol:
+            self._announced.add(parse_target(pattern), None)
 
-    async def dial(self, target: Target) -> SocketChannel:
+    async def dial(self, target: Target, on_behalf_of: ProxyHeader | None = None) -> SocketChannel:
         """Connect to ``target``.
 
+        :param on_behalf_of: the client, and what it connected to; nobody where the gateway dials for itself.
         :raises TargetError: when it is forbidden, does not resolve, or cannot be reached in time.
         """
-        attempt: defer.Deferred[socket.socket] = defer.Deferred.fromCoroutine(self._attempt(target))
+        attempt: defer.Deferred[socket.socket] = defer.Deferred.fromCoroutine(
+            self._attempt(target, on_behalf_of)
+        )
         attempt.addTimeout(self._timeout, self._reactor)
         try:
             sock = await attempt
@@ -60,7 +73,27 @@ class Dialler:
         tune(sock)
         return SocketChannel(sock)
 
-    async def _attempt(self, target: Target) -> socket.socket:
+    async def _attempt(self, target: Target, on_behalf_of: ProxyHeader | None) -> socket.socket:
+        sock = await self._connect(target)
+        if not self._is_announced(target):
+            return sock
+        try:
+            header = _header(on_behalf_of, sock)
+        except OSError:
+            # The target has left already.
+            sock.close()
+            raise
+        return await send_first(self._reactor, sock, header)
+
+    def _is_announced(self, target: Target) -> bool:
+        """Whether a target gets a PROXY header."""
+        try:
+            return bool(self._announced and self._announced.matches(target.host, target.port))
+        except ValueError:
+            # What is no host matches nothing.
+            return False
+
+    async def _connect(self, target: Target) -> socket.socket:
         path = self._sockets.get((_spelling(target.host), target.port))
         if path is not None:
             return await connect(self._reactor, socket.AF_UNIX, path)
@@ -134,6 +167,21 @@ def _spelling(host: str) -> str:
         return normalise_host(host)
     except ValueError:
         return host
+
+
+def _header(client: ProxyHeader | None, sock: socket.socket) -> bytes:
+    """What a target is told; of a client that came through a Unix socket, that it connected to the target.
+
+    :raises OSError: the connection is gone.
+    """
+    if client is None:
+        return LOCAL_HEADER
+    if client.source is not None and isinstance(client.destination, UNIXAddress | None):
+        at: tuple[str, int] = ("0.0.0.0", 0)  # noqa: S104 - nothing is bound
+        if sock.family != socket.AF_UNIX:
+            at = sock.getpeername()[:2]
+        client = ProxyHeader(client.source, ip_address(*at))
+    return encode_proxy_header(client)
 
 
 def _connect_error(failure: OSError) -> TargetError:

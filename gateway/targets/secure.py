@@ -111,14 +111,23 @@ class Securer:
     log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, poller: Poller, settings: SecuritySettings, trusts: Trusts
+        self,
+        clock: IReactorTime,
+        poller: Poller,
+        settings: SecuritySettings,
+        trusts: Trusts,
+        *,
+        seen: SeenCertificates | None = None,
     ) -> None:
-        """:param settings: the times; everything else is the rules'."""
+        """
+        :param settings: the times; everything else is the rules'.
+        :param seen: what was seen before.
+        """
         self._clock = clock
         self._poller = poller
         self._settings = settings
         self._trusts = trusts
-        self.seen = SeenCertificates()
+        self.seen = SeenCertificates() if seen is None else seen
         """What targets showed last, for metrics."""
 
     def needs_nothing(self, target: Target) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.tickets.armour import looks_like_ticket
 from gateway.tickets.decode import TicketDecoder
 from gateway.tickets.encode import TicketStyle, encode_ticket
+from gateway.tickets.engine import EngineKey, EngineKeys, load_engine_keys
 from gateway.tickets.faults import TicketFault, TicketRefused
 from gateway.tickets.grant import Grant, Kind, Permission, Target
 from gateway.tickets.keys import KeyFileError, load_certificate, load_signing_key, load_verification_key
@@ -21,6 +22,8 @@ from gateway.tickets.sqlite_ledger import SqliteLedger
 
 __all__ = [
     "Claim",
+    "EngineKey",
+    "EngineKeys",
     "Grant",
     "KeyFileError",
     "Kind",
@@ -39,6 +42,7 @@ __all__ = [
     "UsePolicy",
     "encode_ticket",
     "load_certificate",
+    "load_engine_keys",
     "load_signing_key",
     "load_verification_key",
     "looks_like_ticket",

@@ -7,15 +7,12 @@ SHA-256 and the longest salt that the key allows; nothing else is accepted.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import attrs
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, calculate_max_pss_salt_length
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
+from twisted.logger import Logger
 
 from gateway.settings.model import TicketSettings
+from gateway.tickets.engine import EngineKeys
 from gateway.tickets.envelope import Envelope, open_envelope
 from gateway.tickets.faults import TicketFault, TicketRefused
 from gateway.tickets.grant import Grant
@@ -23,47 +20,21 @@ from gateway.tickets.payload import parse_payload
 
 __all__ = ["TicketDecoder", "check_time"]
 
-_SHA256 = SHA256()
-
-
-@attrs.frozen
-class _Verifier:
-    """A key and what is computed once for it."""
-
-    key: RSAPublicKey
-    size: int
-    padding: PSS
-
-    @classmethod
-    def of(cls, key: RSAPublicKey) -> _Verifier:
-        # The length is given as a number: the library's MAX_LENGTH accepts any length when it verifies.
-        padding = PSS(MGF1(_SHA256), calculate_max_pss_salt_length(key, _SHA256))
-        return cls(key, (key.key_size + 7) // 8, padding)
-
-    def accepts(self, envelope: Envelope) -> bool:
-        try:
-            self.key.verify(envelope.signature, envelope.message, self.padding, _SHA256)
-        except InvalidSignature:
-            return False
-        return True
-
 
 class TicketDecoder:
     """Turns tickets into grants.
 
-    :param keys: the engine's public key; several while one follows another.
-        A ticket is genuine if any of them signed it.
+    :param keys: the engine's; a ticket is genuine if any that is accepted at this moment has signed it.
     :param settings: size, clock skew and lifetime allowed.
     :param now: the clock, in seconds since the epoch.
-    :raises ValueError: no key at all.
     """
 
+    log = Logger()
+
     def __init__(
-        self, keys: Sequence[RSAPublicKey], settings: TicketSettings, now: Callable[[], float] = time.time
+        self, keys: EngineKeys, settings: TicketSettings, now: Callable[[], float] = time.time
     ) -> None:
-        if not keys:
-            raise ValueError("at least one verification key is needed")
-        self._verifiers = tuple(_Verifier.of(key) for key in keys)
+        self._keys = keys
         self._settings = settings
         self._now = now
 
@@ -93,11 +64,22 @@ class TicketDecoder:
         )
 
     def _verify(self, envelope: Envelope) -> None:
-        fitting = [verifier for verifier in self._verifiers if verifier.size == len(envelope.signature)]
+        signature = envelope.signature
+        fitting = [key for key in self._keys.accepted() if key.size == len(signature)]
         if not fitting:
             raise TicketRefused(TicketFault.SIGNATURE_SIZE, envelope.id)
-        if not any(verifier.accepts(envelope) for verifier in fitting):
+        signer = next((key for key in fitting if key.accepts(signature, envelope.message)), None)
+        if signer is None:
             raise TicketRefused(TicketFault.SIGNATURE_MISMATCH, envelope.id)
+        left = self._keys.former().get(signer)
+        if left is not None:
+            self.log.debug(
+                "ticket {ticket} is signed with the engine's former key {key}, "
+                "accepted for {left:.0f} seconds more",
+                ticket=envelope.id,
+                key=signer.fingerprint[:16],
+                left=left,
+            )
 
 
 def check_time(envelope: Envelope, settings: TicketSettings, now: float) -> None:

@@ -16,10 +16,10 @@ from typing import Any, Final, cast
 
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
-from gateway.front import Front, Gate
+from gateway.front import Front, Gate, Watch
 from gateway.net import Channel
 from gateway.sessions import Admission, Events, Uses
-from gateway.settings import FrontSettings, Use, UseSettings
+from gateway.settings import AbuseSettings, FrontSettings, LimitSettings, Use, UseSettings
 from gateway.tickets import Grant, MemoryLedger, Target, TicketFault, TicketRefused
 from tests.fuzz.source import Source
 from tests.support.admission import make_registry
@@ -84,8 +84,11 @@ class _Client:
         self._registry = make_registry(self._reactor)
         self._sessions: list[tuple[Admission, Channel]] = []
         uses = Uses(MemoryLedger(now=_EPOCH.timestamp), UseSettings(vnc=Use.UNLIMITED))
-        gate = Gate(self._reactor, settings, _decode, self._registry, uses, Events())
-        self._front = Front(self._reactor, settings, gate, self._start, max_handshakes=8, context=None)
+        watch = Watch(self._reactor, AbuseSettings(), LimitSettings())
+        gate = Gate(self._reactor, settings, _decode, self._registry, uses, Events(), watch)
+        self._front = Front(
+            self._reactor, settings, gate, self._start, max_handshakes=8, context=None, watch=watch
+        )
 
     def say(self, pieces: list[bytes], *, leave: bool = False) -> list[int]:
         """Send the pieces, wait until nothing is left of the client; returns the statuses of the answers.

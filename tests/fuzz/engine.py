@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 __all__ = ["MAX_INPUT", "TARGETS", "Crash", "have_atheris", "load", "run_atheris", "run_hypothesis"]
 
-TARGETS: Final = ("frames", "tickets", "head", "door", "handshakes", "remote", "inputs")
+TARGETS: Final = ("frames", "tickets", "head", "door", "handshakes", "remote", "inputs", "proxies")
 MAX_INPUT: Final = 4096
 """Longest input that an engine makes, in bytes."""
 

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from gateway.settings.model import TicketSettings
-from gateway.tickets import Grant, TicketDecoder, TicketRefused, looks_like_ticket
+from gateway.tickets import EngineKeys, Grant, TicketDecoder, TicketRefused, looks_like_ticket
 from gateway.tickets.armour import armour
 from gateway.tickets.envelope import open_envelope
 from gateway.tickets.payload import parse_payload
@@ -38,7 +38,7 @@ def _decoder() -> TicketDecoder:
     key = x509.load_pem_x509_certificate(_FIELDS["certificate"].encode("ascii")).public_key()
     assert isinstance(key, RSAPublicKey)
     # A skew so large that the clock alone would not notice if the two dates changed places.
-    return TicketDecoder([key], TicketSettings(skew=300), lambda: NOW)
+    return TicketDecoder(EngineKeys([key]), TicketSettings(skew=300), lambda: NOW)
 
 
 _DECODER: Final = _decoder()

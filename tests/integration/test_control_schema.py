@@ -53,6 +53,7 @@ class SchemaTests(ControlGatewayTestCase):
     def test_reading(self) -> None:
         """With sessions to be seen and events to be told of."""
         self.call("/api/v1/admission", {"admitting": True})
+        self.take_back_drains()
         target = self.target(echo)
         tickets = [self.installation.ticket(target.port) for _ in range(3)]
         connections = [self.open(ticket) for ticket in tickets]
@@ -65,4 +66,16 @@ class SchemaTests(ControlGatewayTestCase):
             self.assertNotIn(ticket, self.gateway.output)
 
     def test_acting(self) -> None:
-        self.explore("--include-method=POST", "--max-examples=25")
+        """Without a hand-over, which would replace the gateway that is explored."""
+        self.explore(
+            "--include-method=POST",
+            "--include-method=DELETE",
+            "--exclude-path=/api/v1/hand-over",
+            "--max-examples=25",
+        )
+
+    def take_back_drains(self) -> None:
+        connection = self.unix()
+        connection.request("DELETE", "/api/v1/drain")
+        self.assertEqual(connection.getresponse().status, 200)
+        connection.close()

@@ -1,6 +1,6 @@
 """The gateway's command line, with a census on request: ``python -m tests.soak.inspected run ...``.
 
-On SIGUSR2 one line goes to the gateway's log that counts what is alive:
+On SIGRTMIN one line goes to the gateway's log that counts what is alive:
 timers, descriptors, places taken, and objects of the gateway by type.
 """
 
@@ -43,7 +43,7 @@ _log = Logger(namespace=NAMESPACE)
 
 
 def install(reactor: Any) -> None:
-    """Answer SIGUSR2 from inside the reactor."""
+    """Answer SIGRTMIN from inside the reactor."""
     number = 0
 
     def take() -> None:
@@ -68,7 +68,7 @@ def install(reactor: Any) -> None:
             **{ALIVE + name: count for name, count in late.items()},
         )
 
-    signal.signal(signal.SIGUSR2, lambda *_: reactor.callFromThread(take))
+    signal.signal(signal.SIGRTMIN, lambda *_: reactor.callFromThread(take))
 
 
 def _forget() -> None:

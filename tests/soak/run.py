@@ -210,7 +210,7 @@ class _Run:
 
     def _reading(self) -> Reading:
         self._readings += 1
-        self.gateway.signal(signal.SIGUSR2)
+        self.gateway.signal(signal.SIGRTMIN)
         census: dict[str, Any] = self.ledger.wait_for_census(self._readings, 30)
         return Reading(
             descriptors=self.gateway.descriptors(),

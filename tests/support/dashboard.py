@@ -175,6 +175,12 @@ class StandIn:
             "started": self._started,
             "uptime": time.time() - self._started,
             "admitting": self._admitting,
+            "drain": {
+                "draining": False,
+                "sessions": len(sessions),
+                "left_seconds": None,
+                "message": "",
+            },
             "sessions": {
                 "total": len(sessions),
                 "limit": 10000,

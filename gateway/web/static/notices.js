@@ -17,8 +17,9 @@ const SPOKEN = [60, 30, 10];
  * Read a text message.
  *
  * @param {string} text
- * @returns {?object} `{type: "warning", reason, seconds}`, `{type: "warning-over"}`, `{type: "notice", text}`, or
- *     `null` for anything else: a later gateway may have more to say.
+ * @returns {?object} `{type: "warning", reason, seconds}`, `{type: "warning-over"}`, `{type: "drain", seconds, text}`,
+ *     `{type: "drain-over"}`, `{type: "notice", text}`, or `null` for anything else: a later gateway may have more to
+ *     say.
  */
 export function parseNotice(text) {
     let said = null;
@@ -29,11 +30,14 @@ export function parseNotice(text) {
     }
     switch (said?.type) {
     case "warning":
-        return typeof said.seconds === "number" && said.seconds >= 0 && said.seconds <= MAX_SECONDS
-            ? { type: "warning", reason: String(said.reason), seconds: said.seconds }
-            : null;
+        return areSeconds(said.seconds) ? { type: "warning", reason: String(said.reason), seconds: said.seconds } : null;
+    case "drain": {
+        const words = typeof said.text === "string" ? said.text.slice(0, MAX_WORDS) : "";
+        return areSeconds(said.seconds) ? { type: "drain", seconds: said.seconds, text: words } : null;
+    }
     case "warning-over":
-        return { type: "warning-over" };
+    case "drain-over":
+        return { type: said.type };
     case "notice":
         return typeof said.text === "string" && said.text !== ""
             ? { type: "notice", text: said.text.slice(0, MAX_WORDS) }
@@ -41,6 +45,18 @@ export function parseNotice(text) {
     default:
         return null;
     }
+}
+
+function areSeconds(value) {
+    return typeof value === "number" && value >= 0 && value <= MAX_SECONDS;
+}
+
+/** Words for a restart of the gateway; `text` is an operator's, or empty. */
+export function drainWords(text, seconds) {
+    const when = seconds >= 1 ? `in ${duration(seconds)}` : "now";
+    return text
+        ? `${/[.!?]$/.test(text) ? text : `${text}.`} This console closes ${when}.`
+        : `The gateway restarts: this console closes ${when}, and can be opened again then.`;
 }
 
 /** Words for a warning; `reason` is a reason of the gateway's log, `seconds` are left. */
@@ -131,52 +147,82 @@ export class Banner {
         this._spoken = spoken;
         this._ticking = null;
         this._forgetting = null;
+        /** What counts down, by the type of its notice: `{end, words}`. The next to come is shown. */
+        this._counts = new Map();
+        this._shown = undefined;
+        this._marks = [];
         this.clear();
     }
 
     /** Show what parseNotice() understood. */
     show(notice) {
-        if (notice.type === "warning") {
-            this._countDown(notice);
-        } else if (notice.type === "warning-over") {
-            this._stop();
-        } else {
+        switch (notice.type) {
+        case "warning":
+            this._countDown("warning", notice.seconds, left => warningWords(notice.reason, left));
+            break;
+        case "drain":
+            this._countDown("drain", notice.seconds, left => drainWords(notice.text, left));
+            break;
+        case "warning-over":
+            this._stop("warning");
+            break;
+        case "drain-over":
+            this._stop("drain");
+            break;
+        default:
             this._tell(notice.text);
         }
     }
 
     /** Show nothing any more. */
     clear() {
-        this._stop();
+        this._counts.clear();
+        this._show();
         this._forget();
     }
 
-    _countDown({ reason, seconds }) {
-        this._stop();
-        const end = performance.now() + seconds * 1000;
-        // What is left at first is told too, so the marks begin below it.
-        const marks = SPOKEN.filter(mark => mark < seconds);
-        const tick = () => {
-            const left = Math.max(0, (end - performance.now()) / 1000);
-            this._warning.textContent = warningWords(reason, left);
-            if (left <= marks[0] && left > 0) {
-                this._spoken.textContent = warningWords(reason, marks.shift());
-            }
-        };
-        this._warning.hidden = false;
-        this._spoken.textContent = warningWords(reason, seconds);
-        this._ticking = setInterval(tick, 250);
-        tick();
+    _countDown(type, seconds, words) {
+        this._counts.set(type, { end: performance.now() + seconds * 1000, words });
+        this._show();
+    }
+
+    _stop(type) {
+        this._counts.delete(type);
+        this._show();
+    }
+
+    /** Show what comes first, or nothing. */
+    _show() {
+        const [next = null] = [...this._counts.values()].sort((one, other) => one.end - other.end);
+        if (next === this._shown) {
+            return;
+        }
+        this._shown = next;
+        clearInterval(this._ticking);
+        this._ticking = null;
+        this._warning.hidden = next === null;
+        this._warning.textContent = this._spoken.textContent = "";
+        if (next !== null) {
+            const left = this._left();
+            // What is left at first is told too, so the marks begin below it.
+            this._marks = SPOKEN.filter(mark => mark < left);
+            this._spoken.textContent = next.words(left);
+            this._ticking = setInterval(() => this._tick(), 250);
+            this._tick();
+        }
         this._fit();
     }
 
-    _stop() {
-        clearInterval(this._ticking);
-        this._ticking = null;
-        this._warning.hidden = true;
-        this._warning.textContent = "";
-        this._spoken.textContent = "";
-        this._fit();
+    _tick() {
+        const left = this._left();
+        this._warning.textContent = this._shown.words(left);
+        if (left <= this._marks[0] && left > 0) {
+            this._spoken.textContent = this._shown.words(this._marks.shift());
+        }
+    }
+
+    _left() {
+        return Math.max(0, (this._shown.end - performance.now()) / 1000);
     }
 
     _tell(text) {

@@ -18,6 +18,7 @@ export const CLOSE_CODES = {
     1006: ["The connection was lost", "Check the network, then reconnect."],
     1009: ["The gateway refused a message that was too big", "If you sent a long text, send it in smaller parts."],
     1011: ["The gateway had an internal error", OPERATOR],
+    1012: ["The gateway restarts", "Reconnect in a moment. Where that is refused, ask for a new console link."],
     4001: ["The console refused the connection", "The machine may be stopped, or its console is not enabled."],
     4002: ["The console did not answer in time", "Its host may be busy or unreachable. " + LATER],
     4003: ["The name of the console's host could not be resolved", OPERATOR],
@@ -39,9 +40,8 @@ export const CLOSE_CODES = {
     4023: ["An operator closed the console", "Ask the administrator if you still need it."],
 };
 
-/** The close code whose reason is a message to the user, and what it is when the operator wrote none. */
-const BY_OPERATOR = 4023;
-const NO_MESSAGE = "Ended by an operator";
+/** The close codes whose reason may be a message to the user, and what it is when the operator wrote none. */
+const NO_MESSAGE = { 1012: "Gateway is restarting, connect again", 4023: "Ended by an operator" };
 
 /** By HTTP status, when the connection was refused before it began. */
 export const STATUSES = {
@@ -63,6 +63,7 @@ export const STATUSES = {
 export const ADVICE = {
     "Ticket has been used": ["A link opens its console once. " + NEW_LINK],
     "Origin not allowed": ["Open the console from the page that lists your machines."],
+    "Too many bad tickets from your address, try again later": ["Links of somebody near you do not hold. Wait a minute, then reconnect."],
     "Too many people are using the console": ["Try again when one of them has left."],
     "Gateway takes no new sessions now": ["It is being maintained. Try again later."],
 };
@@ -85,7 +86,7 @@ export const OTHERS = {
  * @param {string} reason - the gateway's own text, shown where the code is unknown, or an operator's message.
  */
 export function explainClose(code, reason) {
-    if (code === BY_OPERATOR && reason && reason !== NO_MESSAGE) {
+    if (code in NO_MESSAGE && reason && reason !== NO_MESSAGE[code]) {
         return { title: CLOSE_CODES[code][0], advice: reason };
     }
     return words(CLOSE_CODES[code], reason || "The connection ended", `Code ${code}. ${OPERATOR}`);

@@ -23,6 +23,8 @@ from gateway.control.readings import Readings
 from gateway.control.server import ControlServer
 from gateway.control.tally import Tally
 from gateway.control.tokens import new_token, token_line
+from gateway.drain import Drain
+from gateway.reload import ReloadReport
 from gateway.sessions.events import Events
 from gateway.sessions.info import Selector, SessionInfo, SessionState
 from gateway.settings import (
@@ -34,10 +36,12 @@ from gateway.settings import (
     Settings,
     TicketSettings,
 )
+from gateway.successor import HandOverError
 from gateway.tickets import Kind, MemoryLedger
+from tests.support.admission import make_registry
 from tests.support.http import Answer, read_answer
 from tests.support.reactor import HandReactor
-from tests.unit.control.scene import FakeAudit
+from tests.unit.control.scene import FakeAbuse, FakeAudit
 
 NOW = 1_900_000_000.0
 
@@ -100,6 +104,26 @@ class ListedSessions:
         return ended
 
 
+class Steered:
+    """A service of which only the drain is there."""
+
+    def __init__(self, reactor: HandReactor, events: Events) -> None:
+        registry = make_registry(reactor)
+        self.drain = Drain(reactor, registry, events, Settings)
+        self.report = ReloadReport()
+        self.handed_over: list[tuple[float | None, str]] = []
+        self.problem: str | None = None
+
+    async def reload_file(self) -> ReloadReport:
+        return self.report
+
+    async def hand_over(self, seconds: float | None, message: str) -> int:
+        self.handed_over.append((seconds, message))
+        if self.problem is not None:
+            raise HandOverError(self.problem)
+        return 4711
+
+
 class ControlTestCase(SynchronousTestCase):
     """A control server on a Unix socket and a loopback port, with a token for each role."""
 
@@ -124,6 +148,7 @@ class ControlTestCase(SynchronousTestCase):
         )
         self.events = Events(lambda: NOW, kept=50)
         self.sessions = ListedSessions(self.events)
+        self.steered = Steered(self.reactor, self.events)
         self.tally = Tally(self.events)
         self.targets: list[tuple[str, float]] = []
         self.server = ControlServer(self.settings, {})
@@ -146,17 +171,20 @@ class ControlTestCase(SynchronousTestCase):
             handshakes=lambda: 3,
             admitting=lambda: self.sessions.registry.admitting,
             stopping=lambda: False,
+            drain=lambda: self.steered.drain.progress,
             listeners=lambda: ["[::]:6100 (plain)"],
             ledger_size=ledger.size,
             ledger_limit=lambda: 100,
             certificate_expires=lambda: NOW + 86400,
             targets_expire=lambda: [when for _, when in self.targets],
             audit=FakeAudit(),
+            abuse=FakeAbuse(),
         )
         lag = LoopLag(self.reactor)
         return Controlled(
-            settings=self.settings,
+            settings=lambda: self.settings,
             sessions=self.sessions,
+            steered=self.steered,
             readings=readings,
             health=Health(readings, lag, self.reactor, lambda: NOW),
             lag=lag,
@@ -246,7 +274,7 @@ class ControlTestCase(SynchronousTestCase):
         self.assertEqual(answer.header("Cache-Control"), "no-store")
         self.assertIsNone(answer.header("Server"))
         error = json.loads(answer.body)["error"]
-        self.assertLessEqual(error.keys(), {"code", "message", "remedy"})
+        self.assertLessEqual(error.keys(), {"code", "message", "remedy", "problems"})
         self.assertTrue(error["message"])
         return answer.status, error["code"]
 

@@ -19,13 +19,14 @@ from gateway.control.health import Health
 from gateway.control.lag import LoopLag
 from gateway.control.metrics import Metrics
 from gateway.control.readings import Readings
+from gateway.drain import Progress
 from gateway.sessions.events import Events
 from gateway.sessions.info import SessionInfo, SessionState
 from gateway.settings import Attach, LimitSettings
 from gateway.tickets import Kind
 from tests.support.http import Answer
 
-__all__ = ["NOW", "FakeAudit", "Scene", "ask", "session"]
+__all__ = ["NOW", "FakeAbuse", "FakeAudit", "Scene", "ask", "session"]
 
 NOW = 1_900_000_000.0
 
@@ -54,6 +55,14 @@ def session(number: int | str, **changes: Any) -> SessionInfo:
 
 
 @attrs.define
+class FakeAbuse:
+    """What ``Watch`` shows of itself."""
+
+    closed: dict[str, int] = attrs.Factory(lambda: {"full": 0, "client-rate": 0})
+    remembered: dict[str, int] = attrs.Factory(lambda: {"failed-tickets": 0, "handshakes": 0})
+
+
+@attrs.define
 class FakeAudit:
     """What is read of an audit."""
 
@@ -76,24 +85,30 @@ class Scene:
         self.handshakes = 3
         self.admitting = True
         self.stopping = False
+        self.drain = Progress(False, 0, None)
         self.listeners = ["127.0.0.1:6100 (TLS)"]
         self.ledger: int | Exception | defer.Deferred[int] = 7
         self.asked = 0
         self.expires: float | None = NOW + 90 * 86400
+        self.certificate = "tls.certificate"
         self.targets: list[float] = []
         self.audit = FakeAudit()
+        self.abuse = FakeAbuse()
         self.readings = Readings(
             sessions=lambda: self.live,
             limits=lambda: self.limits,
             handshakes=lambda: self.handshakes,
             admitting=lambda: self.admitting,
             stopping=lambda: self.stopping,
+            drain=lambda: self.drain,
             listeners=lambda: self.listeners,
             ledger_size=self._ledger_size,
             ledger_limit=lambda: 1000,
             certificate_expires=lambda: self.expires,
+            certificate_setting=lambda: self.certificate,
             targets_expire=lambda: self.targets,
             audit=self.audit,
+            abuse=self.abuse,
         )
         self.lag = LoopLag(self.clock)
         self.health = Health(self.readings, self.lag, self.clock, lambda: self.now)

@@ -236,6 +236,8 @@ class CheckTests(HealthTestCase):
         ):
             self.scene.expires = NOW + days * DAY
             self.assertEqual(self.check("certificate"), Check("certificate", ok, detail))
+        self.scene.certificate = "certificates.dmz.certificate"
+        self.assertIn("renew certificates.dmz.certificate", self.check("certificate").detail)
         self.scene.expires = None
         self.assertTrue(self.check("certificate").ok)
 

@@ -349,6 +349,16 @@ class GaugeTests(MetricsTestCase):
         self.assertEqual(found[P + 'event_loop_lag_seconds_bucket{le="0.1"}'], 1)
         self.assertEqual(found[P + 'event_loop_lag_seconds_bucket{le="0.25"}'], 2)
 
+    def test_abuse(self) -> None:
+        self.scene.abuse.closed["client-rate"] = 7
+        self.scene.abuse.remembered["failed-tickets"] = 3
+        found = self.scene.scrape()
+        name = "console_gateway_connections_closed_total"
+        self.assertEqual(
+            (found[f'{name}{{reason="client-rate"}}'], found[f'{name}{{reason="full"}}']), (7, 0)
+        )
+        self.assertEqual(found['console_gateway_watched_addresses{for="failed-tickets"}'], 3)
+
     def test_audit(self) -> None:
         self.scene.audit.available, self.scene.audit.failures = False, 4
         self.scene.audit.waiting, self.scene.audit.lost = 3, 2

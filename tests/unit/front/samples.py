@@ -10,11 +10,11 @@ import attrs
 from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.front import Front, Gate
-from gateway.net import Channel
+from gateway.front import Front, Gate, Watch
+from gateway.net import Channel, ProxyHeader
 from gateway.reasons import Refusal
 from gateway.sessions import Admission, Events, Happening, Place, Uses
-from gateway.settings import FrontSettings, LimitSettings, Use, UseSettings
+from gateway.settings import AbuseSettings, FrontSettings, LimitSettings, ProxySettings, Use, UseSettings
 from gateway.tickets import Grant, Ledger, MemoryLedger, Target, TicketFault, TicketRefused
 from tests.support.admission import make_registry
 from tests.support.http import Answer
@@ -36,6 +36,7 @@ class Started:
     early: bytes
     accepted: float
     notices: bool
+    on_behalf_of: ProxyHeader
 
     @property
     def grant(self) -> Grant:
@@ -50,11 +51,15 @@ class FrontTestCase(SynchronousTestCase):
     """A front whose clients are real sockets and whose reactor is the test."""
 
     front_settings = FrontSettings(head_size=4096)
+    abuse = AbuseSettings()
+    """Tests come from loopback, which is exempt."""
+    proxies = ProxySettings()
     limits = LimitSettings(handshakes=8, sessions=3, sessions_per_client=2)
 
     def setUp(self) -> None:
         self.reactor = HandReactor()
         self.registry = make_registry(self.reactor, self.limits)
+        self.watch = Watch(self.reactor, self.abuse, self.limits)
         self.ledger: Ledger = MemoryLedger(now=EPOCH.timestamp)
         self.happenings: list[Happening] = []
         self.started: list[Started] = []
@@ -69,6 +74,8 @@ class FrontTestCase(SynchronousTestCase):
             self.start,
             max_handshakes=self.limits.handshakes,
             context=None,
+            watch=self.watch,
+            proxies=self.proxies,
         )
 
     def gate(self, settings: FrontSettings, uses: UseSettings | None = None, **more: Any) -> Gate:
@@ -76,7 +83,7 @@ class FrontTestCase(SynchronousTestCase):
         events = Events()
         events.subscribe(lambda event: self.happenings.append(event.what))
         asked = Uses(self.ledger, uses or UseSettings(vnc=Use.UNLIMITED))
-        return Gate(self.reactor, settings, self.decode, self.registry, asked, events, **more)
+        return Gate(self.reactor, settings, self.decode, self.registry, asked, events, self.watch, **more)
 
     def decode(self, path: str) -> Any:
         """What ``TicketDecoder.decode`` does."""
@@ -93,21 +100,25 @@ class FrontTestCase(SynchronousTestCase):
         early: bytes,
         accepted: float,
         notices: bool,
+        on_behalf_of: ProxyHeader,
     ) -> object:
         self.addCleanup(channel.close)
-        self.started.append(Started(admission, channel, unsent, early, accepted, notices))
+        self.started.append(Started(admission, channel, unsent, early, accepted, notices, on_behalf_of))
         return None
 
-    def connect(self) -> socket.socket:
-        """An accepted client."""
+    def connect(self, source: str = "127.0.0.1", *, announced: bool = False) -> socket.socket:
+        """An accepted client, from another loopback address where that matters.
+
+        :param announced: whether its first words are those of a proxy.
+        """
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            client = socket.create_connection(listener.getsockname())
+            client = socket.create_connection(listener.getsockname(), source_address=(source, 0))
             served, address = listener.accept()
         for sock in (client, served):
             self.addCleanup(sock.close)
         client.settimeout(5)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.front.accept(served, address, tls=False)
+        self.front.accept(served, address, tls=False, announced=announced)
         return client
 
     def serve(self) -> None:

@@ -11,6 +11,7 @@ from tests.support.http import upgrade
 from tests.unit.front.samples import BAD, GOOD, GRANT, FrontTestCase
 
 PAGE = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+COUNTED = b"GET /counted HTTP/1.1\r\nHost: x\r\n\r\n"
 UPGRADE = upgrade("/" + GOOD)
 
 
@@ -19,6 +20,19 @@ class Large(Resource):
 
     def render_GET(self, request: object) -> bytes:
         return bytes(4_000_000)
+
+
+class Counted(Resource):
+    isLeaf = True
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self.body = body
+        self.count = 0
+
+    def render_GET(self, request: object) -> bytes:
+        self.count += 1
+        return self.body
 
 
 class Posted(Resource):
@@ -176,6 +190,77 @@ class PageConnectionTests(FrontTestCase):
         self.assertEqual(client.recv(100), b"")
         self.reactor.advance(1)
         self.assert_empty()
+
+    def test_one_request_after_another(self) -> None:
+        """Requests that were sent at once are answered in order, one at a time, and all of them."""
+        page = Counted(b"x" * 10)
+        self.front.add_pages("counted", page)
+        client, other = self.connect(), self.connect()
+        client.sendall(COUNTED * 100)
+        other.sendall(COUNTED)
+        self.reactor.serve()
+        self.assertLessEqual(page.count, 2)
+        for _ in range(40):
+            self.serve()
+        self.assertEqual(page.count, 101)
+        self.assertEqual(self.received(client).count(b" 200 "), 100)
+        self.assertEqual(self.received(other).count(b" 200 "), 1)
+
+    def test_in_any_pieces(self) -> None:
+        for piece in (1, 7, 100):
+            page = Counted(b"")
+            self.front.add_pages("counted", page)
+            client = self.connect()
+            self.send(client, COUNTED * 10, piece=piece)
+            for _ in range(4):
+                self.serve()
+            self.assertEqual(self.received(client).count(b" 200 "), 10)
+            client.close()
+            self.serve()
+
+    def test_nobody_reads(self) -> None:
+        """Of many requests, one is answered; then the client has its time to take the answer."""
+        page = Counted(bytes(16_000_000))
+        self.front.add_pages("counted", page)
+        client = self.connect()
+        for _ in range(20):
+            self.send(client, COUNTED * 100)
+        self.assertEqual(page.count, 1)
+        (stream,) = self.front._streams
+        self.assertLess(len(stream._out), 16_100_000)
+        self.reactor.advance(14)
+        self.serve()
+        self.assertEqual(len(self.front._streams), 1)
+        self.reactor.advance(1)
+        self.serve()
+        self.reactor.advance(30)
+        self.assert_empty()
+        self.assertEqual(page.count, 1)
+
+    def test_late_readers(self) -> None:
+        page = Counted(bytes(4_000_000))
+        self.front.add_pages("counted", page)
+        client = self.connect()
+        self.send(client, COUNTED * 5)
+        size = 0
+        for _ in range(100):
+            size += len(self.received(client))
+            self.serve()
+        self.assertEqual(page.count, 5)
+        self.assertGreater(size, 20_000_000)
+
+    def test_leaving_between_requests(self) -> None:
+        page = Counted(b"")
+        self.front.add_pages("counted", page)
+        for data in (COUNTED * 3, COUNTED + b"G", COUNTED + b"\0\r\n\r\n" + COUNTED):
+            client = self.connect()
+            client.sendall(data)
+            self.reactor.serve()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            client.close()
+            self.serve()
+            self.reactor.advance(2)
+            self.assert_empty()
 
     def test_upgrade_after_pages(self) -> None:
         for piece in (1 << 20, 1):

@@ -443,13 +443,13 @@ class GateTests(FrontTestCase):
         self.ledger = MemoryLedger(now=EPOCH.timestamp)
         gate = self.gate(FrontSettings(), UseSettings(vnc=Use.SINGLE))
         admission = self.successResultOf(self.admit(gate))
-        self.assertIsNone(gate.verdict(GOOD))
+        self.assertIsNone(gate.verdict(GOOD, "192.0.2.1"))
         self.refused_by(gate, Refusal.TICKET_USED)
         self.assertEqual(1, self.places())
-        self.assertIs(Refusal.TICKET_USED, gate.verdict(GOOD))
-        self.assertIs(Refusal.TICKET_REFUSED, gate.verdict(BAD))
+        self.assertIs(Refusal.TICKET_USED, gate.verdict(GOOD, "192.0.2.1"))
+        self.assertIs(Refusal.TICKET_REFUSED, gate.verdict(BAD, "192.0.2.1"))
         self.reactor.advance(30.1)
-        self.assertIsNone(gate.verdict(GOOD))
+        self.assertIsNone(gate.verdict(GOOD, "192.0.2.1"))
         self.assertEqual(
             RequestRefused("192.0.2.1", "ticket-id", None, "192.0.2.9:5900", Refusal.TICKET_USED, "used-up"),
             self.happenings[0],
@@ -544,7 +544,7 @@ class HandOverTests(FrontTestCase):
     def test_options_are_shared_and_complete(self) -> None:
         """Autobahn finds each option on the class, and has none to copy to the protocol."""
         factory = self.front.handshakes
-        protocol = factory.make(self.front.gate, self.front.start, GOOD, "client")
+        protocol = factory.make(self.front.gate, self.front.start, GOOD, "client", lambda: None)
         names = WebSocketServerProtocol.CONFIG_ATTRS
         self.assertIn("perMessageCompressionAccept", names)
         for name in names:

@@ -28,11 +28,13 @@ class HandDialler(Dialler):
 
     def __init__(self) -> None:
         self.calls: list[Target] = []
+        self.clients: list[object] = []
         self.result: defer.Deferred[SocketChannel] = defer.Deferred()
         self.cancelled = 0
 
-    async def dial(self, target: Target) -> SocketChannel:
+    async def dial(self, target: Target, on_behalf_of: object = None) -> SocketChannel:
         self.calls.append(target)
+        self.clients.append(on_behalf_of)
         try:
             return await self.result
         except defer.CancelledError:

@@ -31,7 +31,7 @@ class ReadyDialler(Dialler):
     def __init__(self) -> None:
         self.ready: defer.Deferred[SocketChannel] = defer.Deferred()
 
-    async def dial(self, target: Target) -> SocketChannel:
+    async def dial(self, target: Target, on_behalf_of: object = None) -> SocketChannel:
         return await self.ready
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway.net import client_key
 from gateway.reasons import Refusal
 from gateway.sessions import Full, Place, Registry
 from gateway.settings import Attach, LimitSettings, SessionSettings
@@ -48,6 +49,18 @@ class LimitTests(RegistryCase):
         self.assert_full(registry, "c", Refusal.SESSION_LIMIT)
         first.give_back()
         registry.take_place("c", grant())
+
+    def test_an_ipv6_network_is_one_client(self) -> None:
+        registry = make(LimitSettings(sessions=10, sessions_per_client=2))
+        first = registry.take_place("2001:db8::1", grant())
+        registry.take_place("2001:db8::2", grant())
+        self.assertEqual(first.client, "2001:db8::1")
+        self.assert_full(registry, "2001:db8::3", Refusal.CLIENT_LIMIT)
+        registry.take_place("2001:db8:0:1::3", grant())
+        # What was counted by one prefix is given back by it.
+        registry.configure(registry.limits, SessionSettings(), client_key(48))
+        first.give_back()
+        self.assertEqual(sum(registry._clients.values()), 2)
 
     def test_limit_of_one_client(self) -> None:
         registry = make(LimitSettings(sessions=10, sessions_per_client=2))

@@ -108,7 +108,8 @@ class EndTests(SecuredSessionCase):
                 for turns in (0, 3, 6, 30):
                     self.live(script, to, turns)
         gc.collect()
-        self.assertEqual(before, sum(isinstance(kept, kinds) for kept in gc.get_objects()))
+        # Less is as well: it was left by tests before this one.
+        self.assertLessEqual(sum(isinstance(kept, kinds) for kept in gc.get_objects()), before)
 
     def live(self, script: Script, to: Grant, turns: int) -> None:
         life = self.begin(script, to)

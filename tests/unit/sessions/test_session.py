@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 
 from twisted.internet import defer
+from twisted.internet.address import IPv4Address
 from twisted.logger import formatEvent
 from websockets.frames import Frame, Opcode
 
-from gateway.net import SocketChannel
+from gateway.net import ProxyHeader, SocketChannel
 from gateway.reasons import EndReason
 from gateway.sessions import Full, SessionEnded
 from gateway.targets import TargetError
 from gateway.tickets import Grant, Target
+from tests.support.admission import admit
 from tests.unit.relay.remains import nothing_left
 from tests.unit.sessions.case import SessionCase
 
@@ -126,6 +128,17 @@ class SessionTests(SessionCase):
         self.assertEqual(1, self.dialler.cancelled)
         self.assert_ended(browser, EndReason.SHUTDOWN, 1001)
 
+    def test_the_dialler_is_told_for_whom(self) -> None:
+        client = ProxyHeader(IPv4Address("TCP", "198.51.100.7", 56324), None)
+        channel, _ = self.browser_wire()
+        admission = admit(self.registry, self.grant(), ledger=self.ledger)
+        session = self.sessions.start(admission, channel, unsent=b"", early=b"", on_behalf_of=client)
+        self.assertEqual([client], self.dialler.clients)
+        # It is not kept for as long as the session lasts.
+        self.assertIsNone(session._on_behalf_of)
+        session.end(EndReason.SHUTDOWN)
+        self.pump(lambda: not self.registry.sessions)
+
     def test_a_dial_that_succeeds_in_spite_of_its_cancellation(self) -> None:
         for secured in (False, True):
             self.succeed_in_spite(self.grant(tls=secured))
@@ -135,7 +148,7 @@ class SessionTests(SessionCase):
         session, browser = self.start()
         channel, console = self.console_wire()
 
-        async def stubborn(target: Target) -> SocketChannel:
+        async def stubborn(target: Target, on_behalf_of: object = None) -> SocketChannel:
             with contextlib.suppress(defer.CancelledError):
                 await defer.Deferred()
             return channel

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -47,6 +48,7 @@ def values_of(key: Key) -> st.SearchStrategy[Any]:
         bool: st.booleans(),
         str: TEXT,
         tuple[str, ...]: st.lists(TEXT, max_size=5).map(tuple),
+        tuple[Path, ...]: st.lists(PATHS, max_size=5).map(tuple),
         dict[str, str]: st.dictionaries(TEXT, TEXT, max_size=5),
     }
     return known[key.type] if key.type in known else st.sampled_from(key.type)
@@ -74,6 +76,7 @@ def load(text: str) -> tuple[Settings | None, set[str]]:
 
 
 class DescribeTests(SynchronousTestCase):
+    @hypothesis_settings(deadline=None)
     @given(ANY_SETTINGS)
     def test_reads_back(self, settings: Settings) -> None:
         self.assertEqual(load(describe(settings))[0], settings)
@@ -145,6 +148,7 @@ class GeneratedFileTests(SynchronousTestCase):
         assert settings is not None
         self.assertEqual(problems, set())
         self.assertEqual(list(settings.rules), ["example"])
+        self.assertEqual(list(settings.certificates), ["example"])
         for section in sections():
             if section.many:
                 continue

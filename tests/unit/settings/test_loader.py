@@ -292,6 +292,8 @@ class CheckTests(LoaderTestCase):
             "[listen]\ntls = ['tcp:1', 'tcp:1:interface=127.0.0.1']": "listen.tls: 'tcp:1:interface=127",
             "[front]\norigins = ['https://a/']": "front.origins: 'https://a/' is not a web origin",
             "[targets]\nnetworks = ['10.1.0.0/8']": "targets.networks: network '10.1.0.0/8' has bits",
+            "[abuse]\nexempt = ['10.0.0.0/33']": "abuse.exempt: '10.0.0.0/33' is not a network",
+            "[abuse]\nfailed_tickets_rate = 0": "abuse.failed_tickets_rate: 0.0 is out of bounds",
             "[targets]\nnames = ['192.0.2.1']": "targets.names: '192.0.2.1' is an address",
             "[targets]\nports = ['0']": "targets.ports: port '0' is out of range",
             "[targets]\nsockets = {a = '/x'}": "targets.sockets: 'a' is not a host and port",

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.settings.model import TicketSettings
-from gateway.tickets import Target, TicketDecoder, TicketFault, TicketRefused
+from gateway.tickets import EngineKeys, Target, TicketDecoder, TicketFault, TicketRefused
 from gateway.tickets.armour import armour
 
 NAMES = ("salt", "data", "validFrom", "validTo")
@@ -74,7 +74,7 @@ def public_pem_of(key: Key) -> bytes:
 def decoder(*keys: Key, now: float = NOW, settings: TicketSettings | None = None) -> TicketDecoder:
     """A decoder of the engine's tickets, half a minute into their validity."""
     pinned = [key.public_key() for key in keys or (engine_key(),)]
-    return TicketDecoder(pinned, settings or TicketSettings(), lambda: now)
+    return TicketDecoder(EngineKeys(pinned), settings or TicketSettings(), lambda: now)
 
 
 def sign(message: bytes, key: Key | None = None, salt_length: int | None = None) -> str:

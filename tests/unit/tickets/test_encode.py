@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.settings import Attach, TargetSecurity
 from gateway.settings.model import TicketSettings
-from gateway.tickets import Kind, Target, TicketDecoder, TicketRefused, TicketStyle, encode_ticket
+from gateway.tickets import EngineKeys, Kind, Target, TicketDecoder, TicketRefused, TicketStyle, encode_ticket
 from gateway.tickets.armour import unarmour
 from tests.unit.tickets import samples
 from tests.unit.tickets.samples import NOW, START, words
@@ -48,7 +48,9 @@ class WorkedExample(SynchronousTestCase):
         self.key = key
 
     def test_decodes(self) -> None:
-        grant = TicketDecoder([self.key], TicketSettings(), lambda: NOW).decode(samples.WORKED_EXAMPLE)
+        grant = TicketDecoder(EngineKeys([self.key]), TicketSettings(), lambda: NOW).decode(
+            samples.WORKED_EXAMPLE
+        )
         assert grant.target == Target("10.20.30.40", 5901, tls=True)
         assert grant.valid_from == START
         assert grant.valid_to == START + MINUTES
@@ -249,4 +251,4 @@ class Keys(SynchronousTestCase):
 
     def test_no_key(self) -> None:
         with pytest.raises(ValueError, match="key"):
-            TicketDecoder([], TicketSettings())
+            EngineKeys([])

@@ -183,6 +183,13 @@ class ScriptTests(SynchronousTestCase):
         self.assertEqual(untold, silent)
         self.assertIn("administrator", untold["advice"])
         self.assertNotEqual(other["advice"], "x")
+        told, untold, silent = self.run_script(
+            "reasons.js",
+            f"[[1012, 'Back at noon'], [1012, {json.dumps(EndReason.RESTART.public)}], [1012, '']]"
+            ".map(a => m.explainClose(...a))",
+        )
+        self.assertEqual(told, {"title": "The gateway restarts", "advice": "Back at noon"})
+        self.assertEqual(untold, silent)
 
     def test_advice_for_refusals_is_by_their_own_texts(self) -> None:
         advice = self.run_script("reasons.js", "m.ADVICE")
@@ -197,10 +204,15 @@ class ScriptTests(SynchronousTestCase):
 
     def test_notices(self) -> None:
         warning = {"type": "warning", "reason": "idle", "seconds": 42.5}
+        drain: dict[str, Any] = {"type": "drain", "seconds": 299.9}
         good: list[tuple[Any, Any]] = [
             (warning, warning),
             ({**warning, "reason": "later", "more": 1}, {**warning, "reason": "later"}),
             ({"type": "warning-over", "x": 1}, {"type": "warning-over"}),
+            (drain, {**drain, "text": ""}),
+            ({**drain, "text": "y" * 400}, {**drain, "text": "y" * 300}),
+            ({**drain, "text": 1}, {**drain, "text": ""}),
+            ({"type": "drain-over", "x": 1}, {"type": "drain-over"}),
             ({"type": "notice", "text": "<b>" + "x" * 400}, {"type": "notice", "text": "<b>" + "x" * 297}),
         ]
         bad: list[Any] = [
@@ -214,6 +226,9 @@ class ScriptTests(SynchronousTestCase):
             {**warning, "seconds": "1"},
             {**warning, "seconds": -1},
             {**warning, "seconds": 1e12},
+            {"type": "drain"},
+            {**drain, "seconds": None},
+            {**drain, "seconds": -1},
             {"type": "notice", "text": ""},
             {"type": "notice", "text": 1},
         ]
@@ -236,6 +251,55 @@ class ScriptTests(SynchronousTestCase):
                 "This console closes in 2 min.",
             ],
         )
+
+    def test_words_of_drains(self) -> None:
+        drains = [("", 300), ("", 0.2), ("Back at noon", 59.2), ("Really?", 1)]
+        self.assertEqual(
+            self.run_script("notices.js", f"{json.dumps(drains)}.map(d => m.drainWords(...d))"),
+            [
+                "The gateway restarts: this console closes in 5 min, and can be opened again then.",
+                "The gateway restarts: this console closes now, and can be opened again then.",
+                "Back at noon. This console closes in 1 min.",
+                "Really? This console closes in 1 s.",
+            ],
+        )
+
+    def test_the_banner_counts_down_to_what_comes_first(self) -> None:
+        shown = self.run_script(
+            "notices.js",
+            """(() => {
+                const parts = [1, 2, 3, 4].map(() => ({ hidden: false, textContent: "?" }));
+                const banner = new m.Banner(...parts);
+                const seen = [];
+                for (const notice of [
+                    { type: "drain", seconds: 300, text: "" },
+                    { type: "warning", reason: "idle", seconds: 50 },
+                    { type: "drain", seconds: 30, text: "Now" },
+                    { type: "drain-over" },
+                    { type: "drain", seconds: 100, text: "" },
+                    { type: "warning-over" },
+                    { type: "warning-over" },
+                    { type: "drain-over" },
+                ]) {
+                    banner.show(notice);
+                    seen.push([parts[0].hidden, parts[1].textContent, parts[3].textContent]);
+                }
+                return seen;
+            })()""",
+        )
+        idle = "No input: this console closes in 50 s. Press a key or move the pointer to stay."
+        restart = "The gateway restarts: this console closes in {}, and can be opened again then."
+        texts = [
+            restart.format("5 min"),
+            idle,
+            "Now. This console closes in 30 s.",
+            idle,
+            idle,
+            restart.format("1 min 40 s"),
+            restart.format("1 min 40 s"),
+            "",
+        ]
+        self.assertEqual(shown, [[not text, text, text] for text in texts])
 
     def test_text_messages_never_reach_the_client_of_the_console(self) -> None:
         wanted = ["send", "close", "binaryType", "onerror", "onmessage", "onopen", "protocol", "readyState"]

@@ -15,7 +15,7 @@ import { History, TYPES } from "./history.js";
 import { element, onceAFrame, setAttribute, setText } from "./page.js";
 import { Readings } from "./readings.js";
 import { Sessions } from "./sessions.js";
-import { clearStatus, showHealth, showStatus, showThroughput } from "./status.js";
+import { clearStatus, showDrain, showHealth, showStatus, showThroughput } from "./status.js";
 import { Table } from "./table.js";
 
 const RECENT = 200;
@@ -125,6 +125,7 @@ function takeStatus(status) {
     showStatus(status);
     history.showCounts(status.ended, status.refused);
     showAdmission(status.admitting);
+    showDrain(status.drain);
 }
 
 function showAdmission(now) {
@@ -156,6 +157,8 @@ function happened({ detail: event }) {
         sessions.end(session.id, now);
     } else if (event.type === "admin-action" && /-admitting$/.test(event.action)) {
         changeAdmission(event.action === "resume-admitting");
+    } else if (event.type === "admin-action") {
+        readings.hurry(); // It may have been drained, reloaded or handed over.
     }
     if (history.take(event)) {
         drawHistory();

@@ -35,8 +35,18 @@ export function showStatus(status) {
     ]);
 }
 
+/** Say that the gateway drains, if it does, and how far it is. */
+export function showDrain(drain) {
+    const draining = drain?.draining === true;
+    element("draining").hidden = !draining;
+    setText(element("draining-words"), !draining ? "" : drain.sessions
+        ? `No new session is taken; ${plural(drain.sessions, "session")} left, with ${formatDuration(drain.left_seconds)} to go.`
+        : "No session is left, and no new one is taken.");
+}
+
 /** Show nothing of the gateway any more. */
 export function clearStatus() {
+    showDrain(null);
     for (const name of ["version", "actor", ...NAMES.map(name => `${name}-value`), ...NAMES.map(name => `${name}-note`)]) {
         setText(element(name), "");
     }
