@@ -238,10 +238,12 @@ class RelayCase(SynchronousTestCase):
         self.assert_no_busy_loop()
 
     def assert_no_busy_loop(self) -> None:
-        for _ in range(2):
+        # An acknowledgement may come in at any time; what spins is ready every time.
+        for _ in range(20):
             self.poller.doRead()
-        ready = select.select([self.poller], [], [], 0)[0]
-        self.assertEqual([], ready, "the poller spins")
+            if not select.select([self.poller], [], [], 0)[0]:
+                return
+        self.fail("the poller spins")
 
     def timers(self) -> list[object]:
         return list(self.clock.getDelayedCalls())
