@@ -40,8 +40,9 @@ test: $(TOOLS)
 	@$(BIN)/python -m tests.peers
 	@$(BIN)/python -m pytest $(TEST)
 
-# What touches the libraries; the rest of the integration tests would only repeat it.
-OLDEST := tests/unit $(patsubst %,tests/integration/test_%.py,process service sessions embedding control kubevirt)
+# What touches Twisted, Autobahn and OpenSSL from inside; OLDEST="tests/unit tests/integration" runs all of both.
+OLDEST := $(patsubst %,tests/unit/%,front net relay sessions targets control cli) \
+	$(patsubst %,tests/integration/test_%.py,process service embedding)
 
 test-oldest: $(TOOLS)
 	@$(PYTHON) -m venv $(VENV)/oldest
