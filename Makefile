@@ -41,8 +41,7 @@ test: $(TOOLS)
 	@$(BIN)/python -m pytest $(TEST)
 
 # What touches Twisted, Autobahn and OpenSSL from inside; OLDEST="tests/unit tests/integration" runs all of both.
-OLDEST := $(patsubst %,tests/unit/%,front net relay sessions targets control cli) \
-	$(patsubst %,tests/integration/test_%.py,process service embedding)
+OLDEST := $(patsubst %,tests/unit/%,front net relay sessions control) tests/integration/test_service.py
 
 test-oldest: $(TOOLS)
 	@$(PYTHON) -m venv $(VENV)/oldest
