@@ -36,9 +36,14 @@ $(TOOLS): $(RUNTIME)
 demo: $(RUNTIME)
 	@$(BIN)/console-gateway demo $(DEMO)
 
+# How many tests run at once, but for those that must be alone (pytest's marker).
+JOBS ?= 2
+TOGETHER = --numprocesses $(JOBS) --dist loadfile
+
 test: $(TOOLS)
 	@$(BIN)/python -m tests.peers
-	@$(BIN)/python -m pytest $(TEST)
+	@$(BIN)/python -m pytest $(or $(TEST),-m "not alone" $(TOGETHER))
+	@$(if $(TEST),,$(BIN)/python -m pytest -m alone)
 
 # What touches Twisted, Autobahn and OpenSSL from inside; OLDEST="tests/unit tests/integration" runs all of both.
 OLDEST := $(patsubst %,tests/unit/%,front net relay sessions control) tests/integration/test_service.py
@@ -48,7 +53,7 @@ test-oldest: $(TOOLS)
 	@$(VENV)/oldest/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	@$(BIN)/python -m tests.oldest >$(VENV)/oldest/constraints.txt
 	@$(VENV)/oldest/bin/python -m pip install --quiet --constraint $(VENV)/oldest/constraints.txt --editable . --group test
-	@$(VENV)/oldest/bin/python -m pytest $(OLDEST) $(TEST)
+	@$(VENV)/oldest/bin/python -m pytest $(TOGETHER) $(OLDEST) $(TEST)
 
 soak: $(TOOLS)
 	@$(BIN)/python -m tests.soak $(SOAK)

@@ -19,12 +19,15 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 import attrs
+import pytest
 
 from tests.integration.case import InstallationTestCase, Table, changed_settings
 from tests.integration.test_stalled_targets import Browser
 from tests.support.http import upgrade
 from tests.support.process import GatewayProcess
 from tests.support.stalling import Echo
+
+pytestmark = pytest.mark.alone
 
 SESSIONS: Final = 1000
 ATTACKERS: Final = 500
@@ -34,15 +37,15 @@ IDLE: Final = 3.0
 """Seconds for another request on a kept connection,"""
 DRAIN: Final = 4.0
 """and for taking what was written when it is closed."""
-SLACK: Final = 3.0
-"""What a busy machine may take longer."""
+SLACK: Final = 10.0
+"""What a busy machine may take longer: the attackers are Python's, too."""
 SPREAD: Final = 2.0
 """Seconds within which all attackers begin."""
 WINDOW: Final = 6.0
 """Seconds for which latencies are taken."""
 MEDIAN_FLOOR: Final = 0.05
 """Seconds by which a median may differ without meaning anything: the machine has other things to do,"""
-TAIL_FLOOR: Final = 0.4
+TAIL_FLOOR: Final = 1.0
 """and the slowest of a hundred are slow for many reasons."""
 GROWTH: Final = 64.0
 """MiB of anonymous memory that 500 attackers may take,"""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 import attrs
+import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway.tickets import Target, encode_ticket
@@ -26,6 +27,8 @@ from tests.integration.control import UnixConnection
 from tests.support.http import read_answer, read_rest, upgrade
 from tests.support.logfile import LoggedGateway
 from tests.support.pki import Installation
+
+pytestmark = pytest.mark.alone
 
 WARM_UP: Final = (2_000, 2_000)
 """Requests before: while nobody is let in, and while they are.

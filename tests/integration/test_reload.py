@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
 from cryptography import x509
 from websockets.exceptions import InvalidStatus
 
@@ -20,6 +21,8 @@ from tests.integration.case import InstallationTestCase, changed_settings, event
 from tests.support.client import WebSocketClient
 from tests.support.process import GatewayProcess
 from tests.support.targets import TargetServer, closed_port, echo
+
+pytestmark = pytest.mark.alone
 
 SESSIONS: Final = 200
 ROUND: Final = 4096

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Final
 
 import attrs
+import pytest
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
@@ -20,17 +21,22 @@ from gateway.reasons import EndReason
 from tests.integration.case import GatewayTestCase, Table
 from tests.support.stalling import KINDS, Consoles
 
+pytestmark = pytest.mark.alone
+
 STALLED: Final = 200
 SESSIONS: Final = 1000
 HANDSHAKE_TIMEOUT: Final = 3.0
 SILENCE: Final = 2.0
-SLACK: Final = 4.0
+SLACK: Final = 10.0
 """What a busy machine may take longer."""
+NOTICED: Final = 10.0
+"""Seconds without an echo that no busy machine explains. One kind of targets waited for, one after the other,
+would take forty times ``HANDSHAKE_TIMEOUT``."""
 
 _PATIENCE: Final = 20.0
 _AT_ONCE: Final = 50
 """Connections that are being opened."""
-_PAUSE: Final = 0.5
+_PAUSE: Final = 1.5
 """Between two messages of a session, on average."""
 _FILES: Final = 8192
 _MARGIN: Final = 8
@@ -198,7 +204,7 @@ class StalledTargetTests(GatewayTestCase):
             # All of them are still there.
             await asyncio.gather(*(typist.type() for typist in typists))
             slowest = max(typist.slowest for typist in typists)
-            self.assertLess(slowest, HANDSHAKE_TIMEOUT, "somebody had to wait for a stalled target")
+            self.assertLess(slowest, NOTICED, "somebody had to wait for a stalled target")
             await asyncio.gather(*(typist.browser.leave() for typist in typists))
             await self.until(lambda: self.gateway.descriptors() == quiet)
 

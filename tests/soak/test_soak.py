@@ -13,6 +13,7 @@ from tests.soak.ledger import Ledger
 from tests.soak.run import Plan, Reading, compare, soak
 
 
+@pytest.mark.alone
 def test_a_short_soak(tmp_path: Path) -> None:
     lines: list[str] = []
     report = soak(Plan(seconds=8, clients=24, seed=7), tmp_path, lines.append)

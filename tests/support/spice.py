@@ -22,6 +22,13 @@ _PAGE = """<!doctype html><meta charset="utf-8"><title>SPICE</title>
 <div id="spice-area"><div id="spice-screen"></div></div><div id="message-div"></div>
 <script type="module">
     import { SpiceMainConn, sendCtrlAltDel } from "./main.js";
+    import { RSAKey } from "./thirdparty/rsa.js";
+    // One password in 256 is encrypted to a number with a leading zero byte, which has to be sent as well.
+    const encrypt = RSAKey.prototype.doPublic;
+    RSAKey.prototype.doPublic = function (message) {
+        const digits = encrypt.call(this, message).toString(16);
+        return { toString: () => digits.padStart(2 * ((this.n.bitLength() + 7) >> 3), "0") };
+    };
     window.outcomes = [];
     window.begin = options => {
         window.connection = new SpiceMainConn({

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import stat
@@ -194,15 +195,18 @@ class InheritedTests(ListenTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        tcp = socket.create_server(("127.0.0.1", 0))
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.handed = [tcp, udp]
-        for sock in self.handed:
-            self.addCleanup(sock.close)
-        first = min(sock.fileno() for sock in self.handed)
-        # The numbers from 3 on are this process's own, so the first one passed is said to be elsewhere.
+        # The numbers from 3 on are this process's own, so what is passed is said to begin elsewhere.
+        first = 500
         self.patch(gateway.net.listen, "_FIRST_INHERITED", first)
-        self.assertEqual(udp.fileno(), first + 1)
+        self.handed = []
+        for number, sock in enumerate(
+            (socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)), first
+        ):
+            with sock:
+                handed = socket.socket(fileno=fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, number))
+            self.addCleanup(handed.close)
+            self.assertEqual(handed.fileno(), number)
+            self.handed.append(handed)
         self.environ = {
             "LISTEN_PID": str(os.getpid()),
             "LISTEN_FDS": "2",
