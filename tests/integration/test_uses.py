@@ -77,11 +77,12 @@ class UseTests(InstallationTestCase):
                 answers = self.race(gateway, self.installation.ticket(self.target.port))
                 self.assertEqual(answers, {101: winners, 403: RACERS - winners})
                 self.assert_accepted(accepted + winners)
+            # At its end all of its output is here.
+            self.assertEqual(gateway.stop(), 0)
             self.assertEqual(gateway.output.count("session started"), 3 * winners)
             self.assertEqual(
                 gateway.output.count("reason=ticket-used detail='used-up'"), 3 * (RACERS - winners)
             )
-            self.assertEqual(gateway.stop(), 0)
             self.assertNotIn("Traceback", gateway.output)
 
     def test_used_tickets_are_remembered_over_a_kill(self) -> None:
