@@ -43,7 +43,7 @@ from gateway.predecessor import predecessor
 from gateway.reasons import EndReason
 from gateway.relay import NATIVE
 from gateway.reload import ReloadReport, compare
-from gateway.sessions import AdminAction, Events, Registry, Sessions, Uses
+from gateway.sessions import AdminAction, Events, Registry, Selector, SessionInfo, Sessions, Uses
 from gateway.settings import AbuseSettings, Problem, Settings, SettingsError
 from gateway.successor import HandOverError
 from gateway.systemd import ServiceManager
@@ -178,6 +178,21 @@ class GatewayService(Service):
     def listeners(self) -> list[Listener]:
         """What is bound: the real addresses, where a port was 0."""
         return self._sockets.bound
+
+    def session_infos(self, selector: Selector | None = None) -> list[SessionInfo]:
+        """Who is on which console, the longest first.
+
+        :param selector: whom to list, instead of all.
+        """
+        return [] if self._sessions is None else self._sessions.infos(selector or Selector())
+
+    def end_sessions(self, selector: Selector, message: str = "") -> list[SessionInfo]:
+        """End the sessions that ``selector`` is about; their tickets are good for nothing more.
+
+        :param message: for the users, instead of what the reason says; as much of it as a close frame takes.
+        :returns: those that were ended.
+        """
+        return [] if self._sessions is None else self._sessions.end_selected(selector, message)
 
     def bind(self) -> None:
         """Bind every listening socket, or none.

@@ -15,12 +15,14 @@ import gateway.service
 from gateway.net import BindError
 from gateway.reasons import EndReason
 from gateway.service import GatewayService, make_service
+from gateway.sessions import Selector
 from gateway.settings import (
     ListenSettings,
     PageSettings,
     RelaySettings,
     Settings,
     SettingsError,
+    TargetSettings,
     TicketSettings,
     TlsSettings,
 )
@@ -67,6 +69,32 @@ class ServiceTests(SynchronousTestCase):
         assert EndReason.TARGET_FORBIDDEN.code is not None
         self.assertIn(EndReason.TARGET_FORBIDDEN.code.to_bytes(2, "big"), frames)
         return client
+
+    def test_an_application_ends_sessions(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as console:
+            port = console.getsockname()[1]
+            service = self.make(targets=TargetSettings(networks=("127.0.0.1/32",), ports=(str(port),)))
+            self.assertEqual(service.session_infos(), [])
+            service.startService()
+            client = self.connect(service)
+            client.sendall(upgrade("/" + self.installation.ticket(port)))
+            self.turn()
+            self.assertEqual(read_answer(client)[0].status, 101)
+            (info,) = service.session_infos()
+            self.assertEqual(service.session_infos(Selector(session="another")), [])
+            self.assertEqual(service.end_sessions(Selector(session="another")), [])
+            ended = service.end_sessions(Selector(session=info.id), "Back to work.")
+            self.assertEqual([each.id for each in ended], [info.id])
+            self.turn()
+            client.settimeout(5)
+            code = EndReason.OPERATOR.code
+            assert code is not None
+            self.assertIn(code.to_bytes(2, "big") + b"Back to work.", client.recv(1000))
+            self.reactor.advance(self.settings.relay.close_timeout)
+            self.turn()
+            self.assertEqual(service.session_infos(), [])
+            self.successResultOf(service.stopService())
+        self.assertEqual(service.end_sessions(Selector()), [])
 
     def test_start_again(self) -> None:
         service = self.make()
