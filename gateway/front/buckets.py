@@ -93,6 +93,8 @@ class Buckets:
         self._light.pop(key, None)
         self._heavy.pop(key, None)
         if missing > _ROUNDING * self._period:
+            # A token that was a moment early leaves no more missing than all of them.
+            missing = min(missing, self._span)
             buckets = self._light if 2 * missing <= self._span else self._heavy
             buckets[key] = self._clock.seconds() + missing
 
@@ -104,7 +106,9 @@ class Buckets:
                 if not buckets:
                     break
                 key, full = next(iter(buckets.items()))
-                if now < full <= now + self._span:
+                if full > now:
+                    # Not for longer than that, where the clock was put back.
+                    buckets[key] = min(full, now + self._span)
                     break
                 del buckets[key]
 

@@ -122,6 +122,28 @@ class BucketTests(SynchronousTestCase):
             clock.advance(wait)
             self.assertTrue(buckets.take("a"))
 
+    def test_a_moment_early(self) -> None:
+        """A token that is not quite there, and is given, does not make the bucket a full one."""
+        clock = clock_at()
+        buckets = Buckets(clock, 5, 0.2, 4)
+        self.assertEqual([buckets.take("a") for _ in range(6)], [True] * 5 + [False])
+        for _ in range(20):
+            clock.advance(5 - 0.004)
+            self.assertEqual([buckets.take("a") for _ in range(3)], [True, False, False])
+
+    def test_clock_that_is_put_back(self) -> None:
+        """Others' tokens do not come back by it, nor does anybody wait for longer than a bucket fills."""
+        clock = clock_at()
+        buckets = Buckets(clock, 2, 1.0, 10)
+        for key in ("a", "b"):
+            self.assertEqual([buckets.take(key) for _ in range(3)], [True, True, False])
+        clock.rightNow -= 3600
+        self.assertEqual([buckets.take("c") for _ in range(3)], [True, True, False])
+        self.assertEqual([buckets.take(key) for key in ("a", "b")], [False, False])
+        clock.advance(3)
+        self.assertTrue(buckets.take("d"))
+        self.assertLess(len(buckets), 4)
+
     def test_clock_that_stands_still(self) -> None:
         buckets = Buckets(clock_at(0.0), 2, 5.0, 4)
         self.assertEqual([buckets.take("a") for _ in range(5)], [True, True, False, False, False])
