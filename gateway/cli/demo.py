@@ -95,12 +95,13 @@ async def _start(reactor: Any, directory: Path, port: int, listen: str, qemu: bo
 def _failed(reactor: Any, failure: Any, failures: list[str]) -> None:
     from gateway.demo.run import QemuMissing
     from gateway.net import BindError
+    from gateway.pki import PkiError
     from gateway.settings import SettingsError
 
     text = str(failure.value)
     if failure.check(BindError):
         text += "; choose another with --port"
-    elif not failure.check(QemuMissing, SettingsError):
+    elif not failure.check(QemuMissing, SettingsError, PkiError):
         text = failure.getTraceback()
     failures.append(text)
     reactor.stop()
