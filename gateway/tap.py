@@ -1,9 +1,8 @@
-"""The twistd plug-in's options and service maker: ``twistd console-gateway --config FILE``."""
+"""The twistd plug-in's options and service maker: ``twistd console-gateway [--config FILE | --ovirt]``."""
 
 from __future__ import annotations
 
 import signal
-from functools import partial
 from pathlib import Path
 
 from twisted.application.service import IService
@@ -14,24 +13,48 @@ from gateway.logs import make_observer
 from gateway.net import BindError
 from gateway.predecessor import predecessor
 from gateway.service import make_service
-from gateway.settings import SettingsError, load_settings
+from gateway.settings import SettingsError
+from gateway.settings.ovirt_files import DEFAULT_CONF
 from gateway.signals import on_signal
+from gateway.source import DEFAULT_CONFIG, SettingsSource, choose_source
 from gateway.successor import own_command
 
-__all__ = ["DEFAULT_CONFIG", "Options", "makeService"]
-
-DEFAULT_CONFIG = "/etc/console-gateway/console-gateway.toml"
+__all__ = ["Options", "makeService"]
 
 
 class Options(usage.Options):
     """Command-line options of the plug-in."""
 
-    synopsis = "[--config FILE]"
+    synopsis = "[--config FILE | --ovirt | --ovirt-conf FILE]"
     longdesc = (
         "Puts VNC, SPICE and serial consoles of virtual machines in browsers, through one door that checks "
         "a signed ticket. twistd writes the log; with log.file set, the gateway's own log goes there as well."
     )
-    optParameters = (("config", "c", DEFAULT_CONFIG, "Settings file (TOML)"),)
+    optParameters = (
+        ("config", "c", None, f"Settings file (TOML) [default: {DEFAULT_CONFIG}]"),
+        ("ovirt-conf", None, None, "A file of this kind, which is read with FILE.d/*.conf, instead"),
+    )
+    optFlags = (
+        ("ovirt", None, f"Read the shell-like files of ovirt-websocket-proxy, {DEFAULT_CONF} and others"),
+    )
+
+    def postOptions(self) -> None:
+        try:
+            self.source()
+        except ValueError as error:
+            raise usage.UsageError(str(error)) from None
+
+    def source(self) -> SettingsSource:
+        """What the options choose.
+
+        :raises ValueError: they choose several.
+        """
+        config, ovirt_conf = self["config"], self["ovirt-conf"]
+        return choose_source(
+            None if config is None else Path(config),
+            ovirt=bool(self["ovirt"]),
+            ovirt_conf=None if ovirt_conf is None else Path(ovirt_conf),
+        )
 
 
 def makeService(options: Options) -> IService:
@@ -40,9 +63,9 @@ def makeService(options: Options) -> IService:
     :raises SystemExit: with one line for each thing that is wrong, before twistd leaves the foreground.
     """
     predecessor().detach()
-    config = Path(options["config"])
+    source = options.source()
     try:
-        settings = load_settings(config)
+        settings = source.load()
         service = make_service(settings)
         # Bound here and not when the service starts, so that a failure is the exit status of the command.
         service.bind()
@@ -59,7 +82,7 @@ def makeService(options: Options) -> IService:
     # The one that twistd was told to use.
     from twisted.internet import reactor
 
-    service.load = partial(load_settings, config)
+    service.load = source.load
     on_signal(reactor, signal.SIGUSR1, *reopened)
     on_signal(reactor, signal.SIGHUP, service.reload_soon)
     on_signal(reactor, signal.SIGUSR2, service.hand_over_soon)

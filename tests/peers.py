@@ -20,6 +20,7 @@ import click
 import pytest
 
 from gateway.web import novnc_available
+from tests.support.hosts import how
 
 __all__ = ["PEERS", "Peer", "missing", "needs", "required"]
 
@@ -84,6 +85,11 @@ PEERS = {
     "prometheus": Peer(
         "scrapes the metrics, evaluates dashboard and alerts", "prometheus", _program("promtool")
     ),
+    "sshd": Peer(
+        "is the engine host's, where requests are signed", "openssh-server", _server_program("sshd")
+    ),
+    "ssh": Peer("is what setup gets there with", "openssh-client", _program("ssh")),
+    "openssl": Peer("is the engine's authority", "openssl", _program("openssl")),
     "systemd": Peer(
         "verifies the unit, passes sockets",
         "systemd",
@@ -122,6 +128,7 @@ def main() -> int:
         if found is None:
             lost.append(peer)
         click.echo(f"  {name:<11} {found or 'not found':<38} {peer.purpose}")
+    click.echo(f"  {'two hosts':<11} {how():<38} are an engine's and a gateway's")
     if lost:
         packages = " ".join(dict.fromkeys(peer.package for peer in lost))
         click.echo(f"Tests that need what was not found are skipped; to run them, install: {packages}")

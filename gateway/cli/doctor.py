@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Final
 
 import attrs
@@ -16,11 +15,12 @@ from twisted.internet import defer
 
 from gateway import __version__
 from gateway.cli.present import terminal
+from gateway.cli.source import source_options
 from gateway.doctor import Finding, Level, check_target, examine_host, load
 from gateway.doctor.finding import fail
 from gateway.net import install_reactor
 from gateway.settings import Settings, TargetSecurity, normalise_host, parse_socket_key
-from gateway.tap import DEFAULT_CONFIG
+from gateway.source import SettingsSource
 from gateway.tickets import Target
 
 __all__ = ["doctor"]
@@ -57,14 +57,7 @@ Examples:
   console-gateway doctor --target host7.example.com:5900 --security auto
 """
 )
-@click.option(
-    "-c",
-    "--config",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_CONFIG,
-    show_default=True,
-    help="Settings file (TOML).",
-)
+@source_options
 @click.option(
     "--name",
     "names",
@@ -96,7 +89,7 @@ Examples:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(
-    config: Path,
+    source: SettingsSource,
     names: tuple[str, ...],
     targets: tuple[tuple[str, int], ...],
     security: str | None,
@@ -119,7 +112,7 @@ def doctor(
     if (security or server_name) and not targets:
         raise click.UsageError("--security and --server-name go with --target.")
     now = datetime.datetime.now(datetime.UTC)
-    settings, findings = load(config)
+    settings, findings = load(source)
     usable = settings is not None and not Finding.any_failed(findings)
     findings += examine_host(settings, now, names)
     mode = TargetSecurity(security) if security else None

@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from gateway.doctor.files import check_certificates, check_engine, check_permissions
-from gateway.doctor.finding import Finding, fail, ok
+from gateway.doctor.finding import Finding, fail, ok, warn
 from gateway.doctor.front import check_front
 from gateway.doctor.host import check_clock, check_descriptors, check_masker, check_name, check_user
 from gateway.doctor.running import check_control, check_ports
 from gateway.loaded import check_files
-from gateway.settings import Problem, Settings, examine_settings
+from gateway.settings import Problem, Settings
+from gateway.source import SettingsSource
 
 __all__ = ["examine_host", "load"]
 
 
-def load(path: Path) -> tuple[Settings | None, list[Finding]]:
+def load(source: SettingsSource) -> tuple[Settings | None, list[Finding]]:
     """Read settings and every file that they name.
 
     :returns: settings that can be worked with, or ``None``.
     """
-    settings, problems = examine_settings(path)
+    examined = source.examine()
+    settings, problems = examined.settings, examined.problems
+    findings = [warn("settings", *_words(each)) for each in examined.warnings]
     if settings is None or problems:
-        return None, [_wrong(problem) for problem in problems]
+        return None, findings + [fail("settings", *_words(each)) for each in problems]
     files = check_files(settings)
     if files:
-        return settings, [_wrong(problem) for problem in files]
-    return settings, [ok("settings", f"{path}: no problems found")]
+        return settings, findings + [fail("settings", *_words(each)) for each in files]
+    return settings, [*findings, ok("settings", f"{source}: no problems found")]
 
 
-def _wrong(problem: Problem) -> Finding:
+def _words(problem: Problem) -> tuple[str, str]:
     where = f"{problem.file}: {problem.key}" if problem.key else str(problem.file)
-    return fail("settings", f"{where}: {problem.text}", problem.remedy)
+    return f"{where}: {problem.text}", problem.remedy
 
 
 def examine_host(

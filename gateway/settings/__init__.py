@@ -32,6 +32,7 @@ from gateway.settings.model import (
     TlsSettings,
     TlsVersion,
 )
+from gateway.settings.ovirt import OvirtConfiguration, examine_ovirt
 from gateway.settings.patterns import TargetIndex, TargetPattern, parse_fingerprint, parse_target
 from gateway.settings.problems import BadValueError, Problem, SettingsError
 from gateway.settings.proxies import ForwardedHeader, ProxySettings
@@ -77,6 +78,7 @@ __all__ = [
     "MetricsSettings",
     "NamePattern",
     "Network",
+    "OvirtConfiguration",
     "PageSettings",
     "PasswordMode",
     "PortSet",
@@ -105,6 +107,7 @@ __all__ = [
     "check_settings",
     "dotted",
     "endpoints_overlap",
+    "examine_ovirt",
     "examine_settings",
     "load_settings",
     "normalise_host",

@@ -7,10 +7,8 @@
 from __future__ import annotations
 
 import argparse
-import enum
 import re
 import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,9 @@ import attrs
 from gateway.settings.keys import Key, Section, sections, type_name
 from gateway.settings.model import Settings
 from gateway.settings.security import TargetSecurity, Verification
+from gateway.settings.tomltext import toml_assignment, toml_comment, toml_key, toml_value
 
 __all__ = ["describe", "example", "reference"]
-
-_WIDTH = 100
 
 _REFERENCE_HEAD = """\
 # Configuration
@@ -138,8 +135,6 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
 }
 
 _QUOTED = re.compile(r"(?<!\w)'([^']+)'(?!\w)")  # not the apostrophe inside a word
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
-_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def describe(settings: Settings) -> str:
@@ -159,18 +154,18 @@ def reference() -> str:
 
 def example() -> str:
     """A settings file with every key, its meaning and its default as comments."""
-    parts = [_comment(_EXAMPLE_HEAD)]
+    parts = [toml_comment(_EXAMPLE_HEAD)]
     for section in sections():
         if section.many:
             parts.extend(_example_table(section))
         else:
-            parts.append(f"{_comment(section.doc)}\n[{section.name}]")
+            parts.append(f"{toml_comment(section.doc)}\n[{section.name}]")
             parts.extend(_example_key(key) for key in section.keys)
     return "\n\n".join(parts) + "\n"
 
 
 def _table(place: tuple[str, ...], values: Any) -> str:
-    lines = [f"[{'.'.join(map(_key, place))}]"]
+    lines = [f"[{'.'.join(map(toml_key, place))}]"]
     for field in attrs.fields(type(values)):
         value = getattr(values, field.name)
         if value is None:
@@ -179,7 +174,7 @@ def _table(place: tuple[str, ...], values: Any) -> str:
         elif field.metadata.get("secret"):
             lines.append(f"# {field.name} is set, but not shown")
         else:
-            lines.append(_assignment(field.name, value))
+            lines.append(toml_assignment(field.name, value))
     return "\n".join(lines)
 
 
@@ -193,7 +188,7 @@ def _reference_tables() -> Iterator[str]:
         for key in section.keys:
             if key.inherited:
                 continue
-            default = "none" if key.default is None else f"`{_value(key.default)}`"
+            default = "none" if key.default is None else f"`{toml_value(key.default)}`"
             bounds = " ".join(filter(None, (key.bounds, key.unit)))
             # A cell ends at a bar, also inside code.
             cells = (f"`{key.name}`", _code(type_name(key.type)), default, bounds, _code(key.doc))
@@ -203,75 +198,32 @@ def _reference_tables() -> Iterator[str]:
 
 def _example_key(key: Key) -> str:
     bounds = " ".join(filter(None, (key.bounds, key.unit)))
-    doc = _comment(f"{key.doc} ({bounds})" if bounds else key.doc)
+    doc = toml_comment(f"{key.doc} ({bounds})" if bounds else key.doc)
     if key.path in _NEEDED:
-        return f"{doc}\n{_assignment(key.name, _NEEDED[key.path])}"
+        return f"{doc}\n{toml_assignment(key.name, _NEEDED[key.path])}"
     value = _OPTIONAL[key.path] if key.default is None else key.default
-    return f"{doc}\n#{_assignment(key.name, value)}"
+    return f"{doc}\n#{toml_assignment(key.name, value)}"
 
 
 def _example_table(section: Section) -> Iterator[str]:
     """One table of many, as a comment: keys of its own, and a few of those that it may inherit."""
-    yield f"{_comment(section.doc)}\n#[{section.name}.example]"
+    yield f"{toml_comment(section.doc)}\n#[{section.name}.example]"
     example = _EXAMPLES[section.name]
-    instead = [_comment("What differs from [security], for instance:")]
+    instead = [toml_comment("What differs from [security], for instance:")]
     for key in section.keys:
         if key.name not in example:
             continue
-        assignment = f"#{_assignment(key.name, example[key.name])}"
+        assignment = f"#{toml_assignment(key.name, example[key.name])}"
         if key.inherited:
             instead.append(assignment)
         else:
-            yield f"{_comment(key.doc)}\n{assignment}"
+            yield f"{toml_comment(key.doc)}\n{assignment}"
     if len(instead) > 1:
         yield "\n".join(instead)
 
 
-def _comment(text: str) -> str:
-    lines = [line for part in text.split("\n") for line in textwrap.wrap(part, _WIDTH - 2) or [""]]
-    return "\n".join(f"# {line}".rstrip() for line in lines)
-
-
 def _code(text: str) -> str:
     return _QUOTED.sub(r"`\1`", text)
-
-
-def _assignment(name: str, value: Any) -> str:
-    line = f"{name} = {_value(value)}"
-    if len(line) > _WIDTH and isinstance(value, tuple):
-        items = "".join(f"    {_value(item)},\n" for item in value)
-        return f"{name} = [\n{items}]"
-    return line
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, enum.Enum):
-        return _string(str(value.value))
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_value, value))}]"
-    if isinstance(value, dict):
-        pairs = (f"{_key(k)} = {_value(v)}" for k, v in value.items())
-        return f"{{ {', '.join(pairs)} }}" if value else "{}"
-    if isinstance(value, int | float):
-        return repr(value)
-    return _string(str(value))
-
-
-def _key(name: str) -> str:
-    return name if _BARE.fullmatch(name) else _string(name)
-
-
-def _string(text: str) -> str:
-    """A basic string (TOML 1.0, "String"); what cannot be written in TOML, a lone surrogate, becomes '?'."""
-    text = text.encode("utf-8", "replace").decode("utf-8")
-    return '"' + "".join(c if c.isprintable() and c not in '"\\' else _escape(c) for c in text) + '"'
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    return _ESCAPES.get(character) or (f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}")
 
 
 def _main() -> None:

@@ -6,7 +6,7 @@ import difflib
 import enum
 import math
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from gateway.settings.problems import BadValueError, Problem, SettingsError
 from gateway.settings.text import dotted, shown
 from gateway.settings.tomlfile import read_toml
 
-__all__ = ["examine_settings", "load_settings"]
+__all__ = ["examine_settings", "examine_tables", "load_settings"]
 
 _MAX_TOLD = 50
 _MAX_ITEMS = 10_000
@@ -74,9 +74,21 @@ def examine_settings(path: Path) -> tuple[Settings | None, tuple[Problem, ...]]:
         raw = read_toml(path, "a settings file")
     except SettingsError as error:
         return None, error.problems
+    return examine_tables(raw, path)
+
+
+def examine_tables(
+    raw: dict[str, Any], path: Path, not_understood: Collection[str] = ()
+) -> tuple[Settings, tuple[Problem, ...]]:
+    """As :func:`examine_settings`, of tables that were read already.
+
+    :param raw: is used up.
+    :param path: the file that they are said to come from; relative paths are taken from its directory.
+    :param not_understood: settings that are left out because of problems that are known.
+    """
     settings, wrong = _structure(raw, path.absolute().parent)
     problems = [Problem(path, dotted(place), error.text, error.remedy) for place, error in wrong]
-    reported = {problem.key for problem in problems}
+    reported = {problem.key for problem in problems}.union(not_understood)
     problems += (
         problem for problem in check_settings(settings, path) if reported.isdisjoint(_causes(problem.key))
     )

@@ -45,6 +45,8 @@ class Vnc:
     """Authenticate with SASL; needs a directory of :func:`tests.support.qemufiles.sasl_directory`."""
     path: Path | None = None
     """Listen on this Unix socket instead of a free TCP port."""
+    address: str = "127.0.0.1"
+    """Where it listens otherwise."""
 
 
 @attrs.frozen
@@ -165,7 +167,7 @@ class Qemu:
     def _vnc_options(self, name: str, server: Vnc) -> list[str]:
         options = []
         # The first free display; query-vnc-servers tells which that was.
-        listen = f"unix:{server.path}" if server.path else "127.0.0.1:10,to=99"
+        listen = f"unix:{server.path}" if server.path else f"{server.address}:10,to=99"
         display = [listen, f"id={name}"]
         if server.by_monitor:
             display.append("password=on")
