@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import abc
 import enum
+import io
 import os
+import select
 import shutil
 import termios
 import textwrap
@@ -27,6 +29,8 @@ BOUNDARY: Final = "--=451b80dc-996f-432e-9e4f-2b29ef6d1141=--"
 _MAX_LINE: Final = 65536
 """Bytes of an answer."""
 _MAX_LINES: Final = 10000
+_HEARING: Final = 0.3
+"""Seconds after which a signal is heard in any case."""
 _MARGIN: Final = " " * 10
 _SPARE: Final = 16
 """Columns of the terminal that text leaves free."""
@@ -141,7 +145,12 @@ class HumanDialog(Dialog):
     def collect(self, name: str, prompt: str) -> list[str]:
         self.note(prompt)
         self.note(f"The end is a line with this alone: {BOUNDARY}")
-        return list(read_lines(self._source, name))
+        try:
+            return list(read_lines(self._source, name))
+        except KeyboardInterrupt:
+            # Behind what the terminal shows of Ctrl-C.
+            self._write("\n")
+            raise
 
     def _wrapped(self, text: str) -> list[str]:
         width = max(self._columns() - _SPARE, _NARROWEST)
@@ -180,7 +189,7 @@ def read_line(source: BinaryIO, name: str) -> str:
     :raises SetupError: if there is none, or it is too long or not UTF-8.
     """
     try:
-        data = source.readline(_MAX_LINE + 1)
+        data = _read_line(source)
     except OSError as error:
         raise SetupError(f"cannot read the answer to {name}: {os.strerror(error.errno or 0)}") from None
     if not data:
@@ -194,6 +203,22 @@ def read_line(source: BinaryIO, name: str) -> str:
         return data.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
         raise SetupError(f"the answer to {name} is not UTF-8") from None
+
+
+def _read_line(source: BinaryIO) -> bytes:
+    """As much of a line as may come; without a buffer, the next one is still there to be waited for."""
+    if not isinstance(source, io.RawIOBase):
+        return source.readline(_MAX_LINE + 1)
+    line = bytearray()
+    while len(line) <= _MAX_LINE and not line.endswith(b"\n"):
+        # Python hears a signal that comes right before it begins to read only when the read is over.
+        while not select.select([source], [], [], _HEARING)[0]:
+            pass
+        piece = source.read(1)
+        if not piece:
+            break
+        line += piece
+    return bytes(line)
 
 
 def read_lines(source: BinaryIO, name: str, abort: str | None = None) -> Iterator[str]:

@@ -207,7 +207,9 @@ _COLUMNS: Final = 100
 
 def _standard_input() -> BinaryIO:
     # There is none where somebody closed it.
-    return sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
+    buffered = sys.stdin.buffer if sys.stdin is not None else io.BytesIO()
+    raw: BinaryIO = getattr(buffered, "raw", buffered)
+    return raw
 
 
 def _standard_output() -> TextIO:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import termios
 import threading
 import time
+from types import SimpleNamespace
+from typing import Any
 
 from twisted.trial import unittest
 
+import gateway.setup.dialog
 from gateway.setup.dialog import BOUNDARY, HumanDialog, Level, Query, plain
 from gateway.setup.errors import SetupError
 
@@ -20,6 +24,63 @@ def converse(data: str | bytes, columns: int = 100) -> tuple[HumanDialog, io.Str
     sink = io.StringIO()
     source = io.BytesIO(data.encode() if isinstance(data, str) else data)
     return HumanDialog(source, sink, lambda: columns), sink
+
+
+class DescriptorTests(unittest.SynchronousTestCase):
+    """Input as processes get it, without a buffer."""
+
+    def setUp(self) -> None:
+        reading, self.writing = os.pipe()
+        self.source = os.fdopen(reading, "rb", buffering=0)
+        self.addCleanup(self.source.close)
+        self.dialog = HumanDialog(self.source, io.StringIO(), lambda: 80)
+
+    def ask(self) -> str:
+        return self.dialog.query(Query("Q", "Name"))
+
+    def test_lines_that_come_together(self) -> None:
+        os.write(self.writing, b"one\ntwo\n\nthree")
+        os.close(self.writing)
+        self.assertEqual([self.ask() for _ in range(4)], ["one", "two", "", "three"])
+        with self.assertRaisesRegex(SetupError, "the input ended when Q was asked"):
+            self.ask()
+
+    def test_a_line_that_comes_in_pieces(self) -> None:
+        def type_slowly() -> None:
+            for piece in (b"wsp.exa", b"mple.or", b"g\n"):
+                time.sleep(0.05)
+                os.write(self.writing, piece)
+
+        typist = threading.Thread(target=type_slowly)
+        typist.start()
+        self.assertEqual(self.ask(), "wsp.example.org")
+        typist.join()
+        os.close(self.writing)
+
+    def test_a_line_without_end(self) -> None:
+        writer = threading.Thread(target=os.write, args=(self.writing, b"x" * 65600))
+        writer.start()
+        with self.assertRaisesRegex(SetupError, "longer than 65536 bytes"):
+            self.ask()
+        self.source.close()
+        writer.join()
+        os.close(self.writing)
+
+    def test_a_signal_before_the_wait_is_not_lost(self) -> None:
+        """Python calls a handler between two waits, and not while one lasts that began after the signal."""
+        waits: list[float] = []
+
+        def wait(reading: Any, writing: Any, failing: Any, timeout: float) -> Any:
+            waits.append(timeout)
+            if len(waits) == 3:
+                os.write(self.writing, b"yes\n")
+            return select.select(reading, writing, failing, 0)
+
+        self.patch(gateway.setup.dialog, "select", SimpleNamespace(select=wait))
+        self.assertEqual(self.ask(), "yes")
+        self.assertGreaterEqual(len(waits), 3)
+        self.assertLess(max(waits), 1.0)
+        os.close(self.writing)
 
 
 class HumanDialogTests(unittest.SynchronousTestCase):
