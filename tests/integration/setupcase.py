@@ -6,7 +6,6 @@ import datetime
 import os
 import re
 import shutil
-import socket
 import stat
 import tempfile
 import unittest
@@ -24,6 +23,7 @@ from tests.support.hosts import GATEWAY, MOUNTED, OVIRT, Host, Hosts, two_hosts
 from tests.support.rehearsal import Rehearsal, Run
 from tests.support.sshd import Sshd
 from tests.support.systemd import PROGRAMS, SystemdStandIn
+from tests.support.targets import closed_port
 from tests.support.terminal import Terminal
 from tests.support.trees import Tree, difference, snapshot
 
@@ -81,7 +81,7 @@ class SetupTestCase(unittest.TestCase):
         cls.addClassCleanup(shutil.rmtree, cls.directory)
         cls.hosts = cls.enterClassContext(two_hosts(cls.directory))
         cls.gateway = cls.hosts.gateway
-        cls.port = 6100 if cls.hosts.isolated else _free_port()
+        cls.port = 6100 if cls.hosts.isolated else closed_port()
         cls.engine = cls.enterClassContext(EngineHost(cls.hosts.engine))
         environ = {"HOME": "/root", "TMPDIR": cls.seen("/tmp")}
         cls.sshd = cls.systemd = None
@@ -248,8 +248,3 @@ def _value(value: object) -> str:
         return "multi-str:" + "".join(f"\n {line}" for line in value.split("\n"))
     kind = {bool: "bool", int: "int", type(None): "none"}.get(type(value), "str")
     return f"{kind}:{value}"
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])

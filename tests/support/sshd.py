@@ -15,6 +15,7 @@ from typing import Final, Self
 from tests.peers import PEERS
 from tests.support.enginepki import PKI
 from tests.support.hosts import Host
+from tests.support.targets import closed_port
 
 __all__ = ["Sshd"]
 
@@ -58,7 +59,7 @@ class Sshd:
         self.host = host
         self.directory = host.root / "etc/ssh"
         self._made: Path | None = None
-        self.port = 22 if host.holder is not None else _free_port()
+        self.port = 22 if host.holder is not None else closed_port()
         self.directory.mkdir(mode=0o700, exist_ok=True)
         self._host_key = self.directory / "host_key"
         self.identity = self.directory / "identity"
@@ -190,8 +191,3 @@ class Sshd:
                 return
             assert time.monotonic() < deadline, f"sshd does not listen:\n{self.log}"
             time.sleep(0.02)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])

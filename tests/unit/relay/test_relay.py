@@ -207,8 +207,9 @@ class BackPressureTests(RelayCase):
         session.browser.stalled = False
         self.pump(lambda: len(session.browser.received) == 400_000)
         self.settle()
-        # Only the latest of those that waited is owed (RFC 6455, section 5.5.3).
-        self.assertEqual([b"019999" * 20], session.browser.pongs)
+        # Of those that waited, only the latest is owed (RFC 6455, section 5.5.3); a few may not have had to.
+        self.assertEqual(b"019999" * 20, session.browser.pongs[-1])
+        self.assertLess(len(session.browser.pongs), 20)
         self.assertTrue(session.browser.received == noise(5, 400_000))
 
     def test_one_pong_answers_the_pings_of_one_read(self) -> None:
