@@ -12,15 +12,16 @@ from typing import Final
 
 import attrs
 
-from gateway.setup import firewall, places, service
+from gateway.setup import places
+from gateway.setup.asking.interview import Interview, Question
 from gateway.setup.errors import Cancelled
-from gateway.setup.interview import Interview, Question
-from gateway.setup.made_ca import FACT, made_cas
-from gateway.setup.record import Record, RecordedFile, RecordedLink
-from gateway.setup.records import leftovers, merge_records, read_records
-from gateway.setup.removal import Left, Removal, emptied, is_changed, remove
+from gateway.setup.host import firewall, service
+from gateway.setup.host.made_ca import FACT, made_cas
+from gateway.setup.host.record import Record, RecordedFile, RecordedLink
+from gateway.setup.host.records import leftovers, merge_records, read_records
+from gateway.setup.host.removal import Left, Removal, emptied, is_changed, remove
+from gateway.setup.host.system import System
 from gateway.setup.session import Phase, Session
-from gateway.setup.system import System
 
 __all__ = ["NO_RECORD", "clean_up"]
 

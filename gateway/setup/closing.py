@@ -8,12 +8,12 @@ from typing import Final
 import attrs
 
 from gateway.setup import places
-from gateway.setup.credentials import Credentials, Tools, Wanted
-from gateway.setup.engine_options import Login, Verdict, tell_option
-from gateway.setup.firewall import explanation
+from gateway.setup.asking.questions import Answers
+from gateway.setup.enrolling.credentials import Credentials, Tools, Wanted
+from gateway.setup.enrolling.engine_options import Login, Verdict, tell_option
+from gateway.setup.host.firewall import explanation
+from gateway.setup.host.service import has_systemd
 from gateway.setup.probe import probe
-from gateway.setup.questions import Answers
-from gateway.setup.service import has_systemd
 from gateway.setup.session import Session
 
 __all__ = ["Result", "close_up"]

@@ -7,15 +7,15 @@ from typing import Final
 
 from gateway import __version__
 from gateway.setup import places
-from gateway.setup.answerfile import Section, parse_answers, render_answers
-from gateway.setup.credentials import Credentials
-from gateway.setup.enrol_ca import DIRECTORY_KEY
-from gateway.setup.environment import Value
-from gateway.setup.firewall import Manager
-from gateway.setup.plan import PlannedFile
-from gateway.setup.questions import NO_ENGINE, PORT_KEY, Answers
-from gateway.setup.system import System
-from gateway.setup.unit import unit_text
+from gateway.setup.asking.answerfile import Section, parse_answers, render_answers
+from gateway.setup.asking.environment import Value
+from gateway.setup.asking.questions import NO_ENGINE, PORT_KEY, Answers
+from gateway.setup.enrolling.by_ca import DIRECTORY_KEY
+from gateway.setup.enrolling.credentials import Credentials
+from gateway.setup.host.firewall import Manager
+from gateway.setup.host.plan import PlannedFile
+from gateway.setup.host.system import System
+from gateway.setup.host.unit import unit_text
 
 __all__ = ["answers_file", "configuration", "files_of", "post_install"]
 

@@ -11,11 +11,11 @@ from typing import BinaryIO, Final, TextIO
 
 import attrs
 
-from gateway.setup.answerfile import render_answers
-from gateway.setup.credentials import Wishes
-from gateway.setup.environment import Value
+from gateway.setup.asking.answerfile import render_answers
+from gateway.setup.asking.environment import Value
+from gateway.setup.asking.loading import read_file
+from gateway.setup.enrolling.credentials import Wishes
 from gateway.setup.errors import SetupError
-from gateway.setup.loading import read_file
 from gateway.setup.session import Manner, Session, converse
 from gateway.setup.wizard import Errand, set_up
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from gateway.setup.plan import Change, ChangeKind
+from gateway.setup.host.plan import Change, ChangeKind
 
 __all__ = ["change_lines", "setting_line"]
 

@@ -16,8 +16,8 @@ from typing import Final
 
 import attrs
 
+from gateway.setup.enrolling.fetch import Fault, FetchError, Page, fetch, trusting
 from gateway.setup.errors import SetupError
-from gateway.setup.fetch import Fault, FetchError, Page, fetch, trusting
 
 __all__ = ["Check", "probe"]
 

@@ -20,15 +20,15 @@ from typing import BinaryIO, Final, TextIO
 
 import attrs
 
-from gateway.setup.dialog import Dialog, HumanDialog, Level
-from gateway.setup.environment import Environment
+from gateway.setup.asking.dialog import Dialog, HumanDialog, Level
+from gateway.setup.asking.environment import Environment
+from gateway.setup.asking.interview import Interview
+from gateway.setup.asking.loading import load_environment
+from gateway.setup.asking.machine import MachineDialog
 from gateway.setup.errors import Cancelled, SetupError
-from gateway.setup.interview import Interview
-from gateway.setup.loading import load_environment
+from gateway.setup.host.system import System
 from gateway.setup.lock import alone
-from gateway.setup.machine import MachineDialog
 from gateway.setup.setuplog import SetupLog
-from gateway.setup.system import System
 
 __all__ = ["DIALECTS", "Manner", "Phase", "Session", "converse"]
 

@@ -16,7 +16,7 @@ from typing import BinaryIO, Final
 
 from gateway.setup import places
 from gateway.setup.errors import SetupError
-from gateway.setup.system import System
+from gateway.setup.host.system import System
 
 __all__ = ["SetupLog"]
 

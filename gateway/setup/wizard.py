@@ -12,22 +12,29 @@ from typing import Final
 import attrs
 
 from gateway.setup import places
+from gateway.setup.asking.environment import Value
+from gateway.setup.asking.names import Names
+from gateway.setup.asking.questions import (
+    NO_ENGINE,
+    PORT_KEY,
+    Answers,
+    ask_all,
+    ask_whether,
+    confirm_settings,
+)
 from gateway.setup.closing import Result, close_up
-from gateway.setup.credentials import Credentials, Tools, Wanted, Wishes, obtain
-from gateway.setup.engine_options import Login, ask_login
-from gateway.setup.enrol_ca import DIRECTORY_KEY
-from gateway.setup.environment import Value
+from gateway.setup.enrolling.by_ca import DIRECTORY_KEY
+from gateway.setup.enrolling.credentials import Credentials, Tools, Wanted, Wishes, obtain
+from gateway.setup.enrolling.engine_options import Login, ask_login
 from gateway.setup.errors import SetupError
-from gateway.setup.firewall import Manager, firewall_plan
+from gateway.setup.host.firewall import Manager, firewall_plan
+from gateway.setup.host.plan import ChangeKind, Plan
+from gateway.setup.host.service import replaced_unit, service_link, service_steps
+from gateway.setup.host.system import System
+from gateway.setup.host.transaction import carry_out
 from gateway.setup.installation import answers_file, files_of
-from gateway.setup.names import Names
-from gateway.setup.plan import ChangeKind, Plan
 from gateway.setup.preview import change_lines, setting_line
-from gateway.setup.questions import NO_ENGINE, PORT_KEY, Answers, ask_all, ask_whether, confirm_settings
-from gateway.setup.service import replaced_unit, service_link, service_steps
 from gateway.setup.session import Phase, Session
-from gateway.setup.system import System
-from gateway.setup.transaction import carry_out
 
 __all__ = ["Errand", "set_up"]
 

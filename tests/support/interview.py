@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway.setup.dialog import Dialog, Level, Query
-from gateway.setup.environment import Environment, Value
+from gateway.setup.asking.dialog import Dialog, Level, Query
+from gateway.setup.asking.environment import Environment, Value
+from gateway.setup.asking.interview import Interview
 from gateway.setup.errors import SetupError
-from gateway.setup.interview import Interview
 
 __all__ = ["ScriptedDialog", "ScriptedInterview"]
 

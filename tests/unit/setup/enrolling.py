@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.pki import KeyKind, PrivateKey, generate_key, key_pem
 from gateway.setup import places
-from gateway.setup.system import System
-from gateway.setup.tools import Tools
+from gateway.setup.enrolling.tools import Tools
+from gateway.setup.host.system import System
 from tests.support.pki import Authority
 from tests.unit.net.samples import DAY, NOW, pem
 
@@ -75,8 +75,8 @@ def cheap_keys() -> Iterator[None]:
     """A new CA of our own costs no time."""
     with (
         mock.patch("gateway.pki.authority.generate_key", return_value=own_key(2)),
-        mock.patch("gateway.setup.enrol_ca.generate_key", return_value=ticket_key()),
-        mock.patch("gateway.setup.credentials.generate_key", return_value=own_key()),
+        mock.patch("gateway.setup.enrolling.by_ca.generate_key", return_value=ticket_key()),
+        mock.patch("gateway.setup.enrolling.credentials.generate_key", return_value=own_key()),
     ):
         yield
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.setup.tree import Tree
+from gateway.setup.host.tree import Tree
 
 __all__ = ["FaultyTree", "scratch", "state"]
 

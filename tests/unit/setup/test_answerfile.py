@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from gateway.setup.answerfile import (
+from gateway.setup.asking.answerfile import (
     MAX_SIZE,
     AnswerFile,
     Section,
@@ -15,7 +15,7 @@ from gateway.setup.answerfile import (
     parse_value,
     render_answers,
 )
-from gateway.setup.environment import Value
+from gateway.setup.asking.environment import Value
 from gateway.setup.errors import SetupError
 
 OLD = b"""# action=setup

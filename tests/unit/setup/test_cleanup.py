@@ -14,18 +14,19 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.cli import main
 from gateway.setup import places
-from gateway.setup.authority_step import BookStep
+from gateway.setup.asking.environment import Value
 from gateway.setup.cleanup import NO_RECORD, clean_up
-from gateway.setup.environment import Value
 from gateway.setup.errors import Cancelled, SetupError
-from gateway.setup.firewall import Manager, firewall_plan
-from gateway.setup.plan import Plan, PlannedFile
-from gateway.setup.records import read_records
-from gateway.setup.service import service_link, service_steps
+from gateway.setup.host.authority_step import BookStep
+from gateway.setup.host.firewall import Manager, firewall_plan
+from gateway.setup.host.made_ca import MadeCa
+from gateway.setup.host.plan import Plan, PlannedFile
+from gateway.setup.host.records import read_records
+from gateway.setup.host.service import service_link, service_steps
+from gateway.setup.host.system import System
+from gateway.setup.host.transaction import carry_out
+from gateway.setup.host.tree import Tree
 from gateway.setup.session import Session
-from gateway.setup.system import System
-from gateway.setup.transaction import carry_out
-from gateway.setup.tree import Tree
 from tests.support.interview import ScriptedInterview
 from tests.support.trees import difference, snapshot
 from tests.unit.setup.faults import FaultyTree, scratch, state
@@ -174,7 +175,7 @@ class CleanupTest(SynchronousTestCase):
     def test_a_ca_that_will_not_go(self) -> None:
         before = snapshot(self.root)
         self.set_up(ca=places.OWN_CA)
-        failing = mock.patch("gateway.setup.made_ca.MadeCa.remove", side_effect=SetupError("it is read-only"))
+        failing = mock.patch.object(MadeCa, "remove", side_effect=SetupError("it is read-only"))
         told = self.assertRaisesRegex(SetupError, "it is read-only; all other files are gone; run cleanup")
         with failing, told:
             self.clean_up()

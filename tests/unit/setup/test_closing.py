@@ -10,14 +10,14 @@ import attrs
 from twisted.trial import unittest
 
 from gateway.setup import closing
+from gateway.setup.asking.questions import Answers
 from gateway.setup.closing import Result, close_up
-from gateway.setup.credentials import Credentials, Tools
-from gateway.setup.engine_options import Login, Verdict
-from gateway.setup.firewall import Manager
+from gateway.setup.enrolling.credentials import Credentials, Tools
+from gateway.setup.enrolling.engine_options import Login, Verdict
+from gateway.setup.host.firewall import Manager
+from gateway.setup.host.system import System
 from gateway.setup.probe import Check
-from gateway.setup.questions import Answers
 from gateway.setup.session import Session
-from gateway.setup.system import System
 from tests.support.interview import ScriptedInterview
 
 COMMAND = "engine-config -s WebSocketProxy=wsp.example.org:6100"

@@ -10,10 +10,11 @@ from unittest import mock
 from twisted.trial import unittest
 
 from gateway.pki import check_certificate, key_pem, load_key, load_request, parse_chain
-from gateway.setup import credentials, places
-from gateway.setup.credentials import Credentials, Style, Wanted, Wishes, choose_style, obtain
-from gateway.setup.enrol_ssh import Signed
-from gateway.setup.environment import Value
+from gateway.setup import places
+from gateway.setup.asking.environment import Value
+from gateway.setup.enrolling import credentials
+from gateway.setup.enrolling.by_ssh import Signed
+from gateway.setup.enrolling.credentials import Credentials, Style, Wanted, Wishes, choose_style, obtain
 from gateway.setup.errors import SetupError
 from tests.support.interview import ScriptedInterview
 from tests.support.pki import Authority

@@ -13,8 +13,8 @@ from typing import Any
 
 from twisted.trial import unittest
 
-import gateway.setup.dialog
-from gateway.setup.dialog import BOUNDARY, HumanDialog, Level, Query, plain
+import gateway.setup.asking.dialog
+from gateway.setup.asking.dialog import BOUNDARY, HumanDialog, Level, Query, plain
 from gateway.setup.errors import SetupError
 
 MARGIN = " " * 10
@@ -76,7 +76,7 @@ class DescriptorTests(unittest.SynchronousTestCase):
                 os.write(self.writing, b"yes\n")
             return select.select(reading, writing, failing, 0)
 
-        self.patch(gateway.setup.dialog, "select", SimpleNamespace(select=wait))
+        self.patch(gateway.setup.asking.dialog, "select", SimpleNamespace(select=wait))
         self.assertEqual(self.ask(), "yes")
         self.assertGreaterEqual(len(waits), 3)
         self.assertLess(max(waits), 1.0)

@@ -12,8 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from gateway.setup.engine_options import Login, Verdict, ask_login, judge_option, parse_option, tell_option
-from gateway.setup.enrolment import Wanted
+from gateway.setup.enrolling.engine_options import (
+    Login,
+    Verdict,
+    ask_login,
+    judge_option,
+    parse_option,
+    tell_option,
+)
+from gateway.setup.enrolling.enrolment import Wanted
 from gateway.setup.errors import SetupError
 from tests.support.interview import ScriptedInterview
 from tests.support.pki import Authority

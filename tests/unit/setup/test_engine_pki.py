@@ -11,8 +11,8 @@ from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_certifica
 from twisted.trial import unittest
 
 from gateway.pki import fingerprint
-from gateway.setup.engine_pki import EnginePki
-from gateway.setup.enrolment import Wanted
+from gateway.setup.enrolling.engine_pki import EnginePki
+from gateway.setup.enrolling.enrolment import Wanted
 from gateway.setup.errors import SetupError
 from tests.support.interview import ScriptedInterview
 from tests.support.pki import Authority

@@ -14,10 +14,10 @@ from twisted.trial import unittest
 
 from gateway.pki import Authority, KeyKind, check_certificate, key_pem, load_key, make_request, parse_chain
 from gateway.setup import places
-from gateway.setup.authority_step import BookStep
-from gateway.setup.enrol_ca import DIRECTORY_KEY, OwnAuthority
+from gateway.setup.enrolling.by_ca import DIRECTORY_KEY, OwnAuthority
 from gateway.setup.errors import SetupError
-from gateway.setup.made_ca import FACT, MadeCa, made_cas
+from gateway.setup.host.authority_step import BookStep
+from gateway.setup.host.made_ca import FACT, MadeCa, made_cas
 from tests.support.interview import ScriptedInterview
 from tests.unit.net.samples import NOW
 from tests.unit.setup.enrolling import FQDN, World, cheap_keys, own_key, ticket_key

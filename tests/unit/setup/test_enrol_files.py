@@ -9,10 +9,10 @@ from unittest import mock
 from twisted.trial import unittest
 
 from gateway.pki import make_request
-from gateway.setup.enrol_files import REQUEST_KEY, enrol_with_files
-from gateway.setup.enrolment import Judge, Wanted
+from gateway.setup.enrolling.by_files import REQUEST_KEY, enrol_with_files
+from gateway.setup.enrolling.enrolment import Judge, Wanted
+from gateway.setup.enrolling.tools import Tools
 from gateway.setup.errors import SetupError
-from gateway.setup.tools import Tools
 from tests.support.interview import ScriptedInterview
 from tests.support.pki import Authority
 from tests.unit.net.samples import DAY, NOW

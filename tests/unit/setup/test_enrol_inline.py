@@ -5,10 +5,10 @@ from __future__ import annotations
 from twisted.trial import unittest
 
 from gateway.pki import make_request
-from gateway.setup.enrol_inline import enrol_inline
-from gateway.setup.enrolment import Judge, Wanted
+from gateway.setup.enrolling.by_inline import enrol_inline
+from gateway.setup.enrolling.enrolment import Judge, Wanted
+from gateway.setup.enrolling.tools import Tools
 from gateway.setup.errors import SetupError
-from gateway.setup.tools import Tools
 from tests.support.interview import ScriptedInterview
 from tests.support.pki import Authority
 from tests.unit.net.samples import NOW

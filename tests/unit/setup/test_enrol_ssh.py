@@ -13,12 +13,12 @@ from unittest import mock
 from twisted.trial import unittest
 
 from gateway.pki import make_request
-from gateway.setup.enrol_ssh import Signed, enrol_over_ssh
-from gateway.setup.enrolment import Wanted
-from gateway.setup.environment import Value
+from gateway.setup.asking.environment import Value
+from gateway.setup.enrolling.by_ssh import Signed, enrol_over_ssh
+from gateway.setup.enrolling.enrolment import Wanted
+from gateway.setup.enrolling.hostkey import parse_scan
+from gateway.setup.enrolling.tools import Tools
 from gateway.setup.errors import SetupError
-from gateway.setup.hostkey import parse_scan
-from gateway.setup.tools import Tools
 from tests.support.interview import ScriptedInterview
 from tests.unit.setup.enrolling import (
     FQDN,
@@ -104,7 +104,7 @@ class SshTests(unittest.SynchronousTestCase):
 
     def test_the_prefix_of_the_subject_is_only_data(self) -> None:
         prefix = '/C=US/O=Let\'s "go"; touch $HOME `id`'
-        with mock.patch("gateway.setup.enrol_ssh.dn_prefix", return_value=prefix):
+        with mock.patch("gateway.setup.enrolling.by_ssh.dn_prefix", return_value=prefix):
             self.enrol(self.interview())
         self.assertEqual(
             (self.directory / "arguments").read_text().splitlines()[1], f"--subject={prefix}/CN={FQDN}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from gateway.setup.environment import HIDDEN, Entry, Environment
+from gateway.setup.asking.environment import HIDDEN, Entry, Environment
 
 
 class EnvironmentTests(unittest.SynchronousTestCase):

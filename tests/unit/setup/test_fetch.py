@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from gateway.setup.fetch import Fault, FetchError, fetch, trusting, unverified
+from gateway.setup.enrolling.fetch import Fault, FetchError, fetch, trusting, unverified
 from tests.support.pki import Authority
 from tests.unit.setup.enrolling import ENGINE, Site, authority, closed_port, dump, trusted_by_host
 

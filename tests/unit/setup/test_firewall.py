@@ -8,10 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.setup import places
 from gateway.setup.errors import SetupError
-from gateway.setup.firewall import Manager, detect, explanation, firewall_plan, open_zones
-from gateway.setup.plan import Plan, Step
-from gateway.setup.system import System
-from gateway.setup.transaction import carry_out
+from gateway.setup.host.firewall import Manager, detect, explanation, firewall_plan, open_zones
+from gateway.setup.host.plan import Plan, Step
+from gateway.setup.host.system import System
+from gateway.setup.host.transaction import carry_out
 from tests.unit.setup.faults import scratch
 from tests.unit.setup.programs import Programs
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from twisted.names import dns
 from twisted.trial import unittest
 
+from gateway.setup.asking.fqdn import NameCheck, Need
+from gateway.setup.asking.names import Names, lookup
 from gateway.setup.errors import AnswerError, Cancelled
-from gateway.setup.fqdn import NameCheck, Need
-from gateway.setup.names import Names, lookup
 from tests.support.interview import ScriptedInterview
 
 KEY = "OVESETUP_CONFIG/fqdn"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from twisted.trial import unittest
 
-from gateway.setup.answerfile import render_answers
-from gateway.setup.environment import HIDDEN, Entry
+from gateway.setup.asking.answerfile import render_answers
+from gateway.setup.asking.environment import HIDDEN, Entry
+from gateway.setup.asking.interview import Question
 from gateway.setup.errors import AnswerError, SetupError
-from gateway.setup.interview import Question
 from tests.support.interview import ScriptedInterview
 
 

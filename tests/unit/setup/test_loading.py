@@ -8,10 +8,10 @@ from pathlib import Path
 
 from twisted.trial import unittest
 
-from gateway.setup.environment import Environment
+from gateway.setup.asking.environment import Environment
+from gateway.setup.asking.loading import load_environment, read_file
 from gateway.setup.errors import SetupError
-from gateway.setup.loading import load_environment, read_file
-from gateway.setup.system import System
+from gateway.setup.host.system import System
 
 DEFAULT = "[environment:default]\n"
 

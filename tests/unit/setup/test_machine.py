@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from gateway.setup.dialog import BOUNDARY, Level, Query
-from gateway.setup.environment import Environment
+from gateway.setup.asking.dialog import BOUNDARY, Level, Query
+from gateway.setup.asking.environment import Environment
+from gateway.setup.asking.interview import Interview, Question
+from gateway.setup.asking.machine import ABORT_BOUNDARY, MachineDialog
 from gateway.setup.errors import Cancelled, SetupError
-from gateway.setup.interview import Interview, Question
-from gateway.setup.machine import ABORT_BOUNDARY, MachineDialog
 
 
 def converse(data: str | bytes = b"") -> tuple[MachineDialog, io.StringIO]:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from twisted.trial import unittest
 
-from gateway.setup import questions
-from gateway.setup.environment import Entry, Value
+from gateway.setup.asking import questions
+from gateway.setup.asking.environment import Entry, Value
+from gateway.setup.asking.names import Names
+from gateway.setup.asking.questions import Answers, ask_all, ask_whether, confirm_settings
 from gateway.setup.errors import Cancelled, SetupError
-from gateway.setup.firewall import Manager
-from gateway.setup.names import Names
-from gateway.setup.questions import Answers, ask_all, ask_whether, confirm_settings
-from gateway.setup.system import System
+from gateway.setup.host.firewall import Manager
+from gateway.setup.host.system import System
 from tests.support.interview import ScriptedInterview
 
 NAMES = Names(

@@ -14,10 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.setup import places
 from gateway.setup.errors import SetupError
-from gateway.setup.ours import is_our_directory, is_ours
-from gateway.setup.record import Record, RecordedFile, RecordedLink, digest_of, parse_record
-from gateway.setup.records import merge_records, read_records
-from gateway.setup.system import System
+from gateway.setup.host.ours import is_our_directory, is_ours
+from gateway.setup.host.record import Record, RecordedFile, RecordedLink, digest_of, parse_record
+from gateway.setup.host.records import merge_records, read_records
+from gateway.setup.host.system import System
 
 _RECORD = Record(
     files=(

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from twisted.trial import unittest
 
+from gateway.setup.asking.interview import Question
 from gateway.setup.errors import Cancelled, SetupError
-from gateway.setup.interview import Question
 from gateway.setup.session import Manner, Phase, Session, converse
 
 PASSWORD = Question("PASSWORD", "Password", hidden=True)

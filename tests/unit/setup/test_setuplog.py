@@ -11,9 +11,9 @@ from pathlib import Path
 from twisted.trial import unittest
 
 from gateway.setup.errors import SetupError
+from gateway.setup.host.system import System
 from gateway.setup.lock import alone
 from gateway.setup.setuplog import SetupLog
-from gateway.setup.system import System
 
 STAMP = "20300101120000"
 

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from gateway.setup.askpass import check_password, offered_password, private_directory
-from gateway.setup.child import TookTooLong, run_child
+from gateway.setup.enrolling.askpass import check_password, offered_password, private_directory
+from gateway.setup.enrolling.child import TookTooLong, run_child
+from gateway.setup.enrolling.hostkey import HostKey, parse_scan, same_fingerprint
+from gateway.setup.enrolling.ssh import Destination, LoginDenied, NoConnection, Remote
+from gateway.setup.enrolling.tools import Tools
 from gateway.setup.errors import AnswerError, SetupError
-from gateway.setup.hostkey import HostKey, parse_scan, same_fingerprint
-from gateway.setup.ssh import Destination, LoginDenied, NoConnection, Remote
-from gateway.setup.tools import Tools
 from tests.unit.setup.enrolling import fake_ssh
 
 PASSWORD = "sesam  $HOME \\'\"`x` öffne"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.setup.errors import Cancelled, SetupError
-from gateway.setup.system import System
+from gateway.setup.host.system import System
 from tests.unit.setup.faults import scratch
 
 _OTHER = 4711

@@ -14,11 +14,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.setup import places
 from gateway.setup.errors import Cancelled, SetupError
-from gateway.setup.plan import ChangeKind, Plan, PlannedFile, PlannedLink, Step
-from gateway.setup.record import parse_record
-from gateway.setup.system import System
-from gateway.setup.transaction import Outcome, carry_out
-from gateway.setup.tree import Tree
+from gateway.setup.host.plan import ChangeKind, Plan, PlannedFile, PlannedLink, Step
+from gateway.setup.host.record import parse_record
+from gateway.setup.host.system import System
+from gateway.setup.host.transaction import Outcome, carry_out
+from gateway.setup.host.tree import Tree
 from tests.unit.setup.faults import FaultyTree, scratch, state
 
 _STAMP = "20301231235959"

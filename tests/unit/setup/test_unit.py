@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.cli.ovirt_websocket_proxy import ovirt_websocket_proxy
 from gateway.control.address import DEFAULT_SOCKET
 from gateway.setup.errors import SetupError
-from gateway.setup.unit import unit_text
+from gateway.setup.host.unit import unit_text
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from twisted.trial import unittest
 
 from gateway.setup import outset, places, wizard
-from gateway.setup.credentials import Tools
-from gateway.setup.dialog import BOUNDARY
+from gateway.setup.asking.dialog import BOUNDARY
+from gateway.setup.enrolling.credentials import Tools
 from gateway.setup.outset import run_setup
 from gateway.setup.session import Manner
 from gateway.setup.wizard import Errand
