@@ -21,6 +21,7 @@ import pytest
 
 from gateway.web import novnc_available
 from tests.support.hosts import how
+from tests.support.livesystemd import why_not as live_systemd_lacks
 
 __all__ = ["PEERS", "Peer", "missing", "needs", "required"]
 
@@ -129,6 +130,10 @@ def main() -> int:
             lost.append(peer)
         click.echo(f"  {name:<11} {found or 'not found':<38} {peer.purpose}")
     click.echo(f"  {'two hosts':<11} {how():<38} are an engine's and a gateway's")
+    lacking = live_systemd_lacks()
+    click.echo(
+        f"  {'a systemd':<11} {f'not here: {lacking}' if lacking else 'in namespaces':<38} runs the units"
+    )
     if lost:
         packages = " ".join(dict.fromkeys(peer.package for peer in lost))
         click.echo(f"Tests that need what was not found are skipped; to run them, install: {packages}")
