@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from gateway.reasons import EndReason
-from gateway.sessions import Event, Events, Registry, Session, SessionEnded, SessionOpened
+from gateway.sessions import Event, Events, LiveSession, Registry, SessionEnded, SessionOpened
 from gateway.settings import Settings
 
 __all__ = ["Drain", "Progress"]
@@ -164,7 +164,7 @@ class Drain:
             case SessionEnded() if self._is_empty():
                 self._drained()
 
-    def _tell(self, session: Session) -> None:
+    def _tell(self, session: LiveSession) -> None:
         assert self._end is not None
         notice: dict[str, Any] = {
             "type": "drain",
@@ -185,7 +185,7 @@ class Drain:
 
     def _cut(self) -> None:
         for session in list(self._registry.sessions.values()):
-            session.relay.give_up()
+            session.abort()
 
     def _look(self) -> None:
         """See whether everybody has left, now and from time to time."""

@@ -7,32 +7,20 @@ old one serves the connections that it has accepted, drains, and ends.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from twisted.internet import defer
 from twisted.logger import Logger
 
 from gateway.drain import Drain
-from gateway.net import Listener
+from gateway.entrance import Entrance
+from gateway.operations import Operations
 from gateway.settings import Settings
 from gateway.successor import HandOverError, Successor
 from gateway.systemd import ServiceManager
 
-__all__ = ["HandOver", "House"]
-
-
-class House(Protocol):
-    """What is handed over."""
-
-    def all_listeners(self) -> Sequence[Listener]:
-        """Every listening socket, in the order in which they were bound."""
-
-    def leave_listeners(self) -> None:
-        """Stop accepting, and leave the sockets to the other process."""
-
-    def settle(self, seconds: float) -> Coroutine[Any, Any, None]:
-        """Let connections that were accepted become sessions, for so long, and drop the rest."""
+__all__ = ["HandOver"]
 
 
 class HandOver:
@@ -49,18 +37,21 @@ class HandOver:
         self,
         reactor: Any,
         settings: Callable[[], Settings],
-        house: House,
+        entrance: Entrance,
+        operations: Operations,
         drain: Drain,
         manager: ServiceManager,
     ) -> None:
         """
         :param settings: those in force.
+        :param entrance: is handed over, and so are the listeners of ``operations``.
         :param drain: for the sessions that are left.
         :param manager: is told which process is the service.
         """
         self._reactor = reactor
         self._settings = settings
-        self._house = house
+        self._entrance = entrance
+        self._operations = operations
         self._drain = drain
         self._manager = manager
         self._successor: Successor | None = None
@@ -82,12 +73,12 @@ class HandOver:
         :raises HandOverError: when there is none; nothing is changed then.
         """
         command = self._check()
+        # In the order in which they were bound.
+        listeners = [*self._entrance.listeners, *self._operations.listeners]
         self._successor = successor = Successor(self._reactor)
         self.log.info("hand-over: a new process is started")
         try:
-            pid = await successor.start(
-                command, self._house.all_listeners(), self._settings().drain.start_timeout
-            )
+            pid = await successor.start(command, listeners, self._settings().drain.start_timeout)
         except HandOverError as error:
             self.log.error("hand-over failed, this process goes on: {problem}", problem=str(error))
             raise
@@ -100,7 +91,8 @@ class HandOver:
             own=os.getpid(),
         )
         self._manager.succeeded(pid)
-        self._house.leave_listeners()
+        self._entrance.leave()
+        self._operations.leave()
         self._drain.begin(seconds, message, admit=True)
         defer.Deferred.fromCoroutine(self._finish()).addErrback(
             lambda failure: self.log.failure("Unexpected error after a hand-over", failure)
@@ -125,7 +117,7 @@ class HandOver:
 
     async def _finish(self) -> None:
         front = self._settings().front
-        await self._house.settle(front.handshake_timeout + front.head_timeout)
+        await self._entrance.settle(front.handshake_timeout + front.head_timeout)
         self._drain.close_door()
         await self._drain.finished()
         self.log.info("hand-over: process {own} has no session left and ends", own=os.getpid())

@@ -1,16 +1,20 @@
-"""What a reload changes: all of the settings that can be, and which need a restart."""
+"""What a reload changes: all of the settings that can be, and which need a restart; and having it done."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import attrs
+from twisted.logger import Logger
 
-from gateway.settings import Settings
+from gateway.net import BindError
+from gateway.settings import Settings, SettingsError
 from gateway.settings.keys import sections
+from gateway.systemd import ServiceManager
+from gateway.web import PageError
 
-__all__ = ["RESTART", "ReloadReport", "compare"]
+__all__ = ["RESTART", "ReloadReport", "Reloader", "compare"]
 
 RESTART: Final = frozenset(
     {
@@ -47,6 +51,48 @@ class ReloadReport:
     changed: tuple[str, ...] = ()
     needs_restart: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+
+
+class Reloader:
+    """Has settings read anew and put in force, and says what came of it."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        way: Callable[[], Callable[[], Settings]],
+        put_in_force: Callable[[Settings], ReloadReport],
+        manager: ServiceManager,
+    ) -> None:
+        """
+        :param way: what reads the settings; raises SettingsError when nothing does, or now is not the time.
+        :param put_in_force: does so with all or none; raises SettingsError, BindError or PageError.
+        :param manager: is told while it lasts.
+        """
+        self._way = way
+        self._put_in_force = put_in_force
+        self._manager = manager
+
+    def reload(self) -> ReloadReport:
+        """Do it; settings that are wrong are logged and change nothing."""
+        try:
+            load = self._way()
+            self._manager.reloading()
+            try:
+                report = self._put_in_force(load())
+            finally:
+                self._manager.reloaded()
+        except (SettingsError, BindError, PageError) as error:
+            problems = tuple(str(error).splitlines())
+            for problem in problems:
+                self.log.error("reload refused, nothing is changed: {problem}", problem=problem)
+            return ReloadReport(problems=problems)
+        self.log.info(
+            "settings are reloaded; changed: {changed}; in force after a restart: {later}",
+            changed=", ".join(report.changed) or "no setting, files were read again",
+            later=", ".join(report.needs_restart) or "nothing",
+        )
+        return report
 
 
 def compare(old: Settings, new: Settings) -> tuple[Settings, ReloadReport]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from gateway.settings import (
     examine_settings,
     one_line,
 )
+from gateway.settings.ovirt import SOMEWHERE
 from gateway.settings.ovirt_files import DEFAULT_CONF
 
 __all__ = ["DEFAULT_CONFIG", "Examined", "OvirtSource", "SettingsSource", "TomlSource", "choose_source"]
@@ -38,6 +40,8 @@ class Examined:
     """
     warnings: tuple[Problem, ...] = ()
     """What differs from what the files may have meant, and keeps nobody from using the settings."""
+    placed: Callable[[Problem], Problem] = lambda problem: problem
+    """Says a problem that rooms found with a setting, or with the file that it names, of where it is set."""
 
 
 class SettingsSource(ABC):
@@ -79,7 +83,11 @@ class TomlSource(SettingsSource):
 
     def examine(self) -> Examined:
         settings, problems = examine_settings(self._path)
-        return Examined(settings, problems, frozenset(problem.key for problem in problems))
+        wrong = frozenset(problem.key for problem in problems)
+        return Examined(settings, problems, wrong, placed=self._placed)
+
+    def _placed(self, problem: Problem) -> Problem:
+        return attrs.evolve(problem, file=self._path) if problem.file == SOMEWHERE else problem
 
 
 class OvirtSource(SettingsSource):
@@ -98,7 +106,7 @@ class OvirtSource(SettingsSource):
 
     def examine(self) -> Examined:
         found = self.examine_ovirt()
-        return Examined(found.settings, found.problems, found.wrong, found.warnings)
+        return Examined(found.settings, found.problems, found.wrong, found.warnings, found.placed)
 
     def examine_ovirt(self) -> OvirtConfiguration:
         """As :meth:`examine`, with where everything comes from."""

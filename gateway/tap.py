@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import signal
+from collections.abc import Callable
 from pathlib import Path
 
 from twisted.application.service import IService
 from twisted.logger import globalLogPublisher
 from twisted.python import usage
 
-from gateway.logs import make_observer
-from gateway.net import BindError
-from gateway.predecessor import predecessor
-from gateway.service import make_service
 from gateway.settings import SettingsError
 from gateway.settings.ovirt_files import DEFAULT_CONF
-from gateway.signals import on_signal
+from gateway.signals import hold_signals
 from gateway.source import DEFAULT_CONFIG, SettingsSource, choose_source
-from gateway.successor import own_command
 
 __all__ = ["Options", "makeService"]
 
@@ -62,6 +57,14 @@ def makeService(options: Options) -> IService:
 
     :raises SystemExit: with one line for each thing that is wrong, before twistd leaves the foreground.
     """
+    hold_signals()
+    # Not before, because that takes its time.
+    from gateway.logs import make_observer
+    from gateway.net import BindError
+    from gateway.ownership import own_process
+    from gateway.predecessor import predecessor
+    from gateway.service import make_service
+
     predecessor().detach()
     source = options.source()
     try:
@@ -69,7 +72,7 @@ def makeService(options: Options) -> IService:
         service = make_service(settings)
         # Bound here and not when the service starts, so that a failure is the exit status of the command.
         service.bind()
-        reopened = [service.reopen]
+        reopened: list[Callable[[], object]] = []
         if settings.log.file is not None:
             observer = make_observer(settings.log)
             globalLogPublisher.addObserver(observer)
@@ -82,10 +85,5 @@ def makeService(options: Options) -> IService:
     # The one that twistd was told to use.
     from twisted.internet import reactor
 
-    service.load = source.load
-    on_signal(reactor, signal.SIGUSR1, *reopened)
-    on_signal(reactor, signal.SIGHUP, service.reload_soon)
-    on_signal(reactor, signal.SIGUSR2, service.hand_over_soon)
-    service.handing_over.command = own_command()
-    service.handing_over.leave = reactor.stop
+    own_process(service, reactor, source.load, *reopened)
     return service

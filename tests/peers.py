@@ -91,6 +91,7 @@ PEERS = {
     ),
     "ssh": Peer("is what setup gets there with", "openssh-client", _program("ssh")),
     "openssl": Peer("is the engine's authority", "openssl", _program("openssl")),
+    "firewalld": Peer("is opened by setup, and closed by cleanup", "firewalld", _program("firewall-cmd")),
     "systemd": Peer(
         "verifies the unit, passes sockets",
         "systemd",

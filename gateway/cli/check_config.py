@@ -21,22 +21,24 @@ __all__ = ["check_config"]
 def check_config(file: Path | None, ovirt: bool, ovirt_conf: Path | None, quiet: bool) -> None:
     """Print the settings that FILE puts in force, and every problem with them.
 
-    With --ovirt or --ovirt-conf, the shell-like files of ovirt-websocket-proxy take the place of FILE.
+    FILE is /etc/console-gateway/console-gateway.toml if none is named.  With --ovirt or --ovirt-conf, the
+    shell-like files of ovirt-websocket-proxy take its place.
 
     The certificate and key files that the settings name are read and checked as well.
 
     Problems go to standard error, one line each, and so do warnings.  The exit status is 1 when there are
     problems, otherwise 0.
     """
-    if file is None and not ovirt and ovirt_conf is None:
-        raise click.UsageError("Missing argument 'FILE'.")
+    if file is not None and (ovirt or ovirt_conf is not None):
+        raise click.UsageError("FILE, --ovirt and --ovirt-conf exclude each other: give one of them.")
     source = source_of(file, ovirt, ovirt_conf)
     examined = source.examine()
     settings, found = examined.settings, examined.problems
     problems = list(found)
     if settings is not None:
         # A key that had a problem has its default now: what a further check says of it means nothing.
-        problems += (problem for problem in check_files(settings) if problem.key not in examined.wrong)
+        further = (problem for problem in check_files(settings) if problem.key not in examined.wrong)
+        problems += map(examined.placed, further)
     if settings is not None and not found and not quiet:
         click.echo(describe(settings))
     for warning in examined.warnings:

@@ -10,10 +10,9 @@ from typing import Final, TextIO
 import click
 
 from gateway.cli.daemon import PidFile, go_to_background, redirect_output
-from gateway.cli.serve import serve
 from gateway.local_syslog import open_syslog
-from gateway.predecessor import predecessor
 from gateway.settings import LogLevel, LogSettings
+from gateway.signals import hold_signals
 from gateway.source import OvirtSource
 
 __all__ = ["ovirt_websocket_proxy"]
@@ -79,6 +78,10 @@ def ovirt_websocket_proxy(
     The exit status is 0 after SIGTERM, 1 when the configuration or a port cannot be used, and 2 when the
     command line is wrong.
     """
+    hold_signals()
+    # Not before, because that takes its time; and the first of the processes has no use for the rest.
+    from gateway.predecessor import predecessor
+
     silent = background or redirect_output
     number = None if pidfile is None else PidFile(pidfile)
     # Whoever takes over from another process is in the background as soon as that one is.
@@ -97,6 +100,8 @@ def ovirt_websocket_proxy(
 
     level = LogLevel.DEBUG if debug or _is_debug(os.environ) else None
     try:
+        from gateway.cli.serve import serve
+
         serve(OvirtSource(ovirt_conf), level=level, stream=stream, ready=ready)
     finally:
         if number is not None:

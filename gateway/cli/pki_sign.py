@@ -17,6 +17,7 @@ from gateway.pki import Authority, PasswordNeeded, PkiError, days_left, parse_ch
 from gateway.pki.altnames import alt_names_text, names_of
 from gateway.pki.armour import MAX_PEM
 from gateway.pki.authority import DEFAULT_DAYS, MAX_DAYS
+from gateway.pki.errors import printable
 
 __all__ = ["NOTHING_DUE", "keep_keys", "renew", "sign", "told"]
 
@@ -233,7 +234,7 @@ def _tell(path: Path, pem: bytes, days: int) -> None:
     """What was signed; on standard error, since standard output may be the certificate."""
     certificate = parse_chain(pem)[0]
     names = ", ".join(alt_names_text(names_of(certificate.extensions))) or "no names"
-    subject = subject_text(certificate.subject) or "(empty)"
+    subject = printable(subject_text(certificate.subject)) or "(empty)"
     click.echo(f"{path}: {subject}, {names}, until {certificate.not_valid_after_utc:%F}", err=True)
     if days > _BROWSER_DAYS:
         click.echo(f"Note: some browsers refuse certificates of more than {_BROWSER_DAYS} days.", err=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from gateway.cli.serve import serve
 from gateway.cli.source import source_options
+from gateway.signals import hold_signals
 from gateway.source import SettingsSource
 
 __all__ = ["run"]
@@ -21,4 +21,8 @@ def run(source: SettingsSource) -> None:
     over to a new process with the same command line, and ends when its sessions have. A wrong setting, an
     unusable file or a port that cannot be bound ends it at once with one line for each.
     """
+    hold_signals()
+    # Not before, because that takes its time.
+    from gateway.cli.serve import serve
+
     serve(source)

@@ -12,12 +12,12 @@ import click
 from gateway.audit import AuditError
 from gateway.logs import start_logging
 from gateway.net import BindError, install_reactor
+from gateway.ownership import own_process
 from gateway.predecessor import predecessor
 from gateway.service import make_service
 from gateway.settings import LogLevel, LogSettings, Settings, SettingsError
 from gateway.signals import on_signal
 from gateway.source import SettingsSource
-from gateway.successor import own_command
 
 __all__ = ["serve"]
 
@@ -56,13 +56,7 @@ def serve(
     except (SettingsError, BindError, OSError) as error:
         _complain(error)
         raise SystemExit(1) from None
-    service.load = load
-    # Rotated files, and settings or certificates that have changed.
-    on_signal(reactor, signal.SIGUSR1, log.reopen, service.reopen)
-    on_signal(reactor, signal.SIGHUP, service.reload_soon)
-    on_signal(reactor, signal.SIGUSR2, service.hand_over_soon)
-    service.handing_over.command = own_command()
-    service.handing_over.leave = reactor.stop
+    own_process(service, reactor, load, log.reopen)
     failures: list[Exception] = []
 
     def start() -> None:

@@ -106,9 +106,13 @@ def setup(
 
     To take it all away again: console-gateway cleanup.
     """
+    import resource
+
     from gateway.setup.outset import run_setup
     from gateway.setup.session import Manner
 
+    # What a core file would have of this process is keys and passwords.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     manner = Manner(
         "setup",
         root=root,

@@ -62,6 +62,7 @@ def check_certificate(
     _check_strength(path)
     _check_name(leaf, name)
     _check_purpose(leaf)
+    _check_issuers(path[1:])
     root = path[-1]
     return path[:-1] if len(path) > 1 and root.subject == root.issuer else path
 
@@ -162,14 +163,29 @@ def _check_purpose(leaf: Certificate) -> None:
             )
     except x509.ExtensionNotFound:
         pass
-    try:
-        purposes = set(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
-    except x509.ExtensionNotFound:
-        return
-    if not purposes & _SERVERS:
+    if not _may_serve(leaf):
         raise _rejected(
             CertificateFault.NOT_FOR_SERVERS, leaf, f"has an extended key usage without serverAuth; {remedy}"
         )
+
+
+def _check_issuers(issuers: Sequence[Certificate]) -> None:
+    """What an issuer may not be used for, neither may what it issued: so clients take it, roots aside."""
+    for issuer in issuers:
+        if issuer.subject != issuer.issuer and not _may_serve(issuer):
+            raise _rejected(
+                CertificateFault.NOT_FOR_SERVERS,
+                issuer,
+                "has an extended key usage without serverAuth; have another CA sign",
+            )
+
+
+def _may_serve(certificate: Certificate) -> bool:
+    try:
+        purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return not _SERVERS.isdisjoint(purposes)
 
 
 def _may_sign(certificate: Certificate, *, only_if_said: bool = False) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from gateway.pki.errors import PasswordNeeded, PkiError
+from gateway.pki.errors import PasswordNeeded, PkiError, printable
 
 __all__ = ["PRIVATE", "PUBLIC", "Changes", "about", "explained", "read_file", "write_private", "write_public"]
 
@@ -190,6 +190,9 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except FileExistsError:
         raise PkiError(f"{path}: is there already and is kept; choose another name") from None
+    except ValueError:
+        # A NUL in it, or a character that file names of this locale cannot have.
+        raise PkiError(f"{printable(str(path))}: no file can have this name; choose another") from None
     except OSError as error:
         remedy = _REMEDIES.get(type(error).__name__, "nothing was changed")
         raise PkiError(f"{path}: {error.strerror or 'input/output error'}; {remedy}") from None

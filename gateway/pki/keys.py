@@ -51,6 +51,9 @@ MIN_BITS: Final = 2048
 MAX_BITS: Final = 8192
 """Largest RSA modulus: beyond it, verification costs whoever does it too much."""
 
+_MAX_EXPONENT_BITS: Final = 64
+"""As OpenSSL has it for large keys.  With a free choice of the exponent, anybody can make a key that an
+existing signature verifies with, and pass for the CA that signed."""
 _LABELS: Final = frozenset({"PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"})
 _WHAT: Final = "the private key"
 _ENCRYPTED_OF_OLD: Final = b"Proc-Type: 4,ENCRYPTED"
@@ -133,6 +136,8 @@ def strong_key(key: object) -> str | None:
         # Below this, RSA was broken through careless padding more than once (NIST SP 800-56B, 6.2).
         if key.public_numbers().e < 65537:
             return "RSA with a small exponent"
+        if key.public_numbers().e.bit_length() > _MAX_EXPONENT_BITS:
+            return f"RSA with an exponent of more than {_MAX_EXPONENT_BITS} bits"
         return None
     if isinstance(key, EllipticCurvePublicKey):
         if isinstance(key.curve, SECP256R1 | SECP384R1):

@@ -13,13 +13,15 @@ from gateway.sessions.events import (
     SessionOpened,
     SessionWarned,
 )
-from gateway.sessions.group import Group
+from gateway.sessions.group import Group, Member
 from gateway.sessions.info import Selector, SessionInfo, SessionState
-from gateway.sessions.registry import Full, Place, Registry
-from gateway.sessions.session import Session, Sessions
+from gateway.sessions.registry import Full, LiveSession, Place, Registry
+from gateway.sessions.session import MAX_MESSAGE, Session
+from gateway.sessions.sessions import Sessions
 from gateway.sessions.uses import Admission, Uses
 
 __all__ = [
+    "MAX_MESSAGE",
     "AdminAction",
     "Admission",
     "Event",
@@ -27,6 +29,8 @@ __all__ = [
     "Full",
     "Group",
     "Happening",
+    "LiveSession",
+    "Member",
     "Place",
     "Registry",
     "RequestRefused",

@@ -8,7 +8,7 @@ beginning.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -16,10 +16,24 @@ from gateway.reasons import EndReason
 from gateway.settings import Attach, SessionSettings
 from gateway.tickets import Grant, Kind
 
-if TYPE_CHECKING:
-    from gateway.sessions.session import Session
+__all__ = ["Group", "Member"]
 
-__all__ = ["Group"]
+
+class Member(Protocol):
+    """What a group needs of a :class:`gateway.sessions.Session`."""
+
+    @property
+    def id(self) -> str:
+        """Tells sessions apart."""
+
+    def warn(self, reason: EndReason, left: float) -> None:
+        """Say that it is about to end, in ``left`` seconds."""
+
+    def warning_over(self) -> None:
+        """Say that it goes on after all."""
+
+    def end(self, reason: EndReason, detail: str = "", message: str = "") -> None:
+        """End it in order."""
 
 
 class Group:
@@ -52,13 +66,13 @@ class Group:
         self.attach: Attach = grant.attach or settings.attach
         self.kind: Kind | None = grant.target.kind
         """What its console speaks, as soon as that is known."""
-        self.members: dict[str, Session] = {}
+        self.members: dict[str, Member] = {}
         """Its sessions by id."""
         self.places = 0
         """How many places it has in the registry."""
         self.begun = self.last_input = clock.seconds()
 
-    def enter(self, session: Session) -> None:
+    def enter(self, session: Member) -> None:
         """A session has begun, which counts as input: somebody asked for it."""
         self.used()
         if self._warned is not None:
@@ -68,7 +82,7 @@ class Group:
         if self._timer is None:
             self._check()
 
-    def leave(self, session: Session) -> None:
+    def leave(self, session: Member) -> None:
         """A session has ended."""
         self.members.pop(session.id, None)
         if not self.members:

@@ -9,23 +9,34 @@ connections the console's protocol opens.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
 from gateway.net import client_key
 from gateway.reasons import Refusal
-from gateway.sessions.group import Group
+from gateway.sessions.group import Group, Member
+from gateway.sessions.info import SessionInfo
 from gateway.settings import Attach, LimitSettings, SessionSettings
 from gateway.tickets import Grant
 
-if TYPE_CHECKING:
-    from gateway.sessions.session import Session
-
-__all__ = ["Full", "Place", "Registry"]
+__all__ = ["Full", "LiveSession", "Place", "Registry"]
 
 _T = TypeVar("_T")
+
+
+class LiveSession(Member, Protocol):
+    """A :class:`gateway.sessions.Session` as whoever finds it in the list sees it."""
+
+    def info(self) -> SessionInfo:
+        """What may be told of it now."""
+
+    def announce(self, notice: Mapping[str, Any]) -> None:
+        """Tell the page something, if it understands notices."""
+
+    def abort(self) -> None:
+        """End it at once, whatever is still to be delivered."""
 
 
 class Full(Exception):
@@ -66,7 +77,7 @@ class Registry:
         self._subjects: Counter[str] = Counter()
         self._groups: dict[str, Group] = {}
         self._consoles: dict[str, dict[str, Group]] = {}
-        self.sessions: dict[str, Session] = {}
+        self.sessions: dict[str, LiveSession] = {}
         """Live sessions by id."""
 
     @property

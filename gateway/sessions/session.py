@@ -5,169 +5,46 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from gateway.net import Channel, Poller, ProxyHeader, SocketChannel
+from gateway.net import Poller, ProxyHeader, SocketChannel
 from gateway.reasons import EndReason
-from gateway.relay import (
-    Ending,
-    Heartbeat,
-    Leg,
-    RawLeg,
-    Relay,
-    RemoteWebSocketLeg,
-    WebSocketLeg,
-)
+from gateway.relay import Ending, Heartbeat, Leg, RawLeg, Relay, RemoteWebSocketLeg, WebSocketLeg
 from gateway.sessions.activity import Activity
-from gateway.sessions.events import Events, SessionEnded, SessionJoined, SessionOpened, SessionWarned
+from gateway.sessions.events import Events, SessionEnded, SessionJoined, SessionWarned
 from gateway.sessions.face import BrowserFace
-from gateway.sessions.info import Selector, SessionInfo, SessionState
-from gateway.sessions.registry import Registry
+from gateway.sessions.info import SessionInfo, SessionState
 from gateway.sessions.tap import GreetingTap, InputTap
 from gateway.sessions.uses import Admission
-from gateway.settings import Attach, RelaySettings
+from gateway.settings import RelaySettings
 from gateway.targets import Dialler, Securer, TargetError
-from gateway.tickets import Ledger, LedgerRefused
 
-__all__ = ["MAX_MESSAGE", "Session", "Sessions"]
+__all__ = ["MAX_MESSAGE", "Session", "Shared"]
 
 MAX_MESSAGE: Final = 120
 """Bytes of UTF-8 that a user can be told at the end; a close frame has room for 123 (RFC 6455, 5.5)."""
 
-_EVERYBODY: Final = Selector()
+_log = Logger()
+"""Not the class's, or what is logged would keep a session alive."""
 
 
-class Sessions:
-    """Starts sessions and ends them all; what every session shares."""
+class Shared(Protocol):
+    """What all sessions use: a :class:`gateway.sessions.Sessions`."""
 
-    log = Logger()
-
-    def __init__(
-        self,
-        clock: IReactorTime,
-        poller: Poller,
-        dialler: Dialler,
-        securer: Securer,
-        registry: Registry,
-        ledger: Ledger,
-        events: Events,
-        settings: RelaySettings,
-    ) -> None:
-        self.clock = clock
-        self.poller = poller
-        self.dialler = dialler
-        self.securer = securer
-        self.registry = registry
-        self.ledger = ledger
-        self.events = events
-        self.settings = settings
-        self.heartbeat = Heartbeat(clock, settings.ping_interval)
-        self._drained: defer.Deferred[None] | None = None
-
-    def start(
-        self,
-        admission: Admission,
-        channel: Channel,
-        *,
-        unsent: bytes,
-        early: bytes,
-        accepted: float | None = None,
-        notices: bool = False,
-        on_behalf_of: ProxyHeader | None = None,
-    ) -> Session:
-        """Begin a session on a client's channel whose opening handshake is done.
-
-        :param admission: given back when the session has ended.
-        :param unsent: bytes of the opening handshake still to be sent.
-        :param early: bytes that arrived behind the opening handshake.
-        :param accepted: when the connection was accepted, by the clock; now by default.
-        :param notices: whether the client takes text messages from the gateway.
-        :param on_behalf_of: the client, for targets that are told.
-        """
-        leg = WebSocketLeg(
-            channel, self.poller, max_message=self.settings.max_message, unsent=unsent, early=early
-        )
-        leg.notices = notices
-        session = Session(self, admission, leg, on_behalf_of)
-        self.registry.sessions[session.id] = session
-        group = admission.place.group
-        if group.attach is Attach.TAKE_OVER and not group.members:
-            for other in self.registry.others(group):
-                other.end(EndReason.TAKEN_OVER, f"by ticket {group.ticket}")
-        group.enter(session)
-        now = self.clock.seconds()
-        self.events.publish(SessionOpened(session.info(), now - (now if accepted is None else accepted)))
-        session.run()
-        return session
-
-    def infos(self, selector: Selector = _EVERYBODY) -> list[SessionInfo]:
-        """The sessions that are meant, in the order of their beginning."""
-        infos = (session.info() for session in self.registry.sessions.values())
-        return [info for info in infos if selector.matches(info)]
-
-    def info(self, session_id: str) -> SessionInfo | None:
-        """A session, if it lives."""
-        session = self.registry.sessions.get(session_id)
-        return None if session is None else session.info()
-
-    def end_selected(self, selector: Selector, message: str = "") -> list[SessionInfo]:
-        """End sessions for an operator; their tickets open no more of them.
-
-        :param message: what the users are told, :data:`MAX_MESSAGE` bytes at most.
-        :returns: those that were not ending already, as they were.
-        """
-        ended = [info for info in self.infos(selector) if info.state is not SessionState.ENDING]
-        tickets = {info.ticket for info in ended}
-        if selector.ticket is not None:
-            tickets.add(selector.ticket)
-        for ticket in tickets:
-            defer.Deferred.fromCoroutine(self._end_uses(ticket))
-        for info in ended:
-            session = self.registry.sessions.get(info.id)
-            if session is not None:
-                session.end(EndReason.OPERATOR, message, message)
-        return ended
-
-    async def _end_uses(self, ticket: str) -> None:
-        try:
-            await self.ledger.end(ticket)
-        except LedgerRefused as refused:
-            self.log.error(
-                "ledger not told that ticket {ticket} was ended: {reason}",
-                ticket=ticket,
-                reason=refused.reason.value,
-            )
-        except Exception:
-            self.log.failure("Unexpected error in the ledger")
-
-    def end_all(self, reason: EndReason) -> defer.Deferred[None]:
-        """Admit no more, end every session, and fire when the last has ended."""
-        self.registry.close()
-        for session in list(self.registry.sessions.values()):
-            session.end(reason)
-        if not self.registry.sessions:
-            return defer.succeed(None)
-        if self._drained is None:
-            self._drained = defer.Deferred()
-        return self._drained
-
-    def abort_all(self) -> None:
-        """Cut every session that is left."""
-        for session in list(self.registry.sessions.values()):
-            session.relay.give_up()
+    clock: IReactorTime
+    poller: Poller
+    dialler: Dialler
+    securer: Securer
+    events: Events
+    settings: RelaySettings
+    heartbeat: Heartbeat
 
     def ended(self, session: Session, what: SessionEnded) -> None:
         """Forget a session, and tell everybody that it has ended."""
-        del self.registry.sessions[session.id]
-        self.events.publish(what)
-        # Not before everybody knows: whoever waits for the last of them stops the audit then.
-        if self._drained is not None and not self.registry.sessions:
-            drained, self._drained = self._drained, None
-            drained.callback(None)
 
 
 class Session:
@@ -190,7 +67,7 @@ class Session:
     )
 
     def __init__(
-        self, shared: Sessions, admission: Admission, leg: WebSocketLeg, on_behalf_of: ProxyHeader | None
+        self, shared: Shared, admission: Admission, leg: WebSocketLeg, on_behalf_of: ProxyHeader | None
     ) -> None:
         self.id = secrets.token_hex(6)
         self.grant = admission.grant
@@ -250,7 +127,7 @@ class Session:
 
     def run(self) -> None:
         """Dial the target and relay until one side ends."""
-        self._shared.log.info(
+        _log.info(
             "session started id={id} client={client} target={target} ticket={ticket} subject={subject}",
             id=self.id,
             client=self.client,
@@ -273,6 +150,10 @@ class Session:
         :param message: what the user is told in place of the reason's public text.
         """
         self.relay.end(reason, detail, message=message)
+
+    def abort(self) -> None:
+        """End the session at once, whatever is still to be delivered."""
+        self.relay.give_up()
 
     def warn(self, reason: EndReason, left: float) -> None:
         """The session is about to end.
@@ -320,7 +201,7 @@ class Session:
             # The client left, or the session was ended, while the target was dialled.
             pass
         except Exception:
-            shared.log.failure("Unexpected error while dialling id={id}", id=self.id)
+            _log.failure("Unexpected error while dialling id={id}", id=self.id)
             self._dialling = None
             self.relay.end(EndReason.INTERNAL_ERROR)
 
@@ -333,7 +214,7 @@ class Session:
         self._security = secured.security
         if secured.authenticated:
             self._activity = Activity(self.grant.target.kind, authenticated=True)
-        shared.log.info(
+        _log.info(
             "target secured id={id} target={target} security={security!r}",
             id=self.id,
             target=str(self.grant.target),
@@ -410,7 +291,7 @@ class Session:
             "reason": how.reason.label,
             "detail": how.detail,
         }
-        shared.log.info(
+        _log.info(
             "session ended id={id} client={client} target={target} ticket={ticket} subject={subject} "
             "duration={duration}s to_target={to_target} to_client={to_client} reason={reason} "
             "detail={detail!r}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -16,7 +16,10 @@ from gateway.settings.problems import Problem, SettingsError
 from gateway.settings.text import dotted
 from gateway.settings.tomlfile import read_toml
 
-__all__ = ["OvirtConfiguration", "examine_ovirt"]
+__all__ = ["SOMEWHERE", "OvirtConfiguration", "examine_ovirt"]
+
+SOMEWHERE: Final = Path("settings")
+"""The file of a problem that is found where only values are known, and not which file they come from."""
 
 
 @attrs.frozen
@@ -35,6 +38,18 @@ class OvirtConfiguration:
     """The TOML file that the variables name."""
     from_further: frozenset[str] = frozenset()
     """Settings and tables that come from it."""
+
+    def placed(self, problem: Problem) -> Problem:
+        """A problem with a setting, or with the file that it names, said of where it is assigned."""
+        if problem.key in self.from_further:
+            file = self.further if problem.file == SOMEWHERE else None
+            return problem if file is None else attrs.evolve(problem, file=file)
+        origins = self.translation.origins.get(problem.key, ())
+        if problem.file == SOMEWHERE:
+            if origins:
+                return origins[0].problem(problem.text, problem.remedy)
+            return attrs.evolve(problem, file=self.variables.main)
+        return attrs.evolve(problem, key=f"{origins[0].name} in {origins[0].place}") if origins else problem
 
 
 def examine_ovirt(conf: Path | None = None) -> OvirtConfiguration:

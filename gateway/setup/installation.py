@@ -8,7 +8,7 @@ from typing import Final
 from gateway import __version__
 from gateway.setup import places
 from gateway.setup.asking.answerfile import Section, parse_answers, render_answers
-from gateway.setup.asking.environment import Value
+from gateway.setup.asking.environment import Environment, Value
 from gateway.setup.asking.questions import NO_ENGINE, PORT_KEY, Answers
 from gateway.setup.enrolling.by_ca import DIRECTORY_KEY
 from gateway.setup.enrolling.credentials import Credentials
@@ -20,6 +20,7 @@ from gateway.setup.host.unit import unit_text
 __all__ = ["answers_file", "configuration", "files_of", "post_install"]
 
 _PRIVATE: Final = 0o600
+_PUBLIC: Final = 0o644
 _LOW: Final = 1024
 """Ports below are for those who have a capability."""
 _PKI_GROUP: Final = "ca_pki_wsp"
@@ -51,7 +52,7 @@ def files_of(
         files.append(PlannedFile(places.CA_CERTIFICATE, credentials.ca_pem, file_group=_PKI_GROUP))
     unit = unit_text(command, low_port=answers.port < _LOW, user=answers.user, group=answers.group)
     files += [
-        PlannedFile(places.POST_INSTALL, post_install(system, answers, authority)),
+        _post_install_file(post_install(system, answers, authority)),
         PlannedFile(places.UNIT, unit.encode()),
     ]
     return tuple(files)
@@ -92,6 +93,13 @@ def post_install(system: System, answers: Answers, authority: Value = None) -> b
         }
     )
     return render_answers(sorted(values.items()), _COMMENT)
+
+
+def _post_install_file(content: bytes) -> PlannedFile:
+    """What is remembered: for all to read, unless others remember passwords in it."""
+    found = parse_answers(content, str(places.POST_INSTALL)).sections.get(Section.DEFAULT, ())
+    secret = any(item.value and Environment().is_secret(item.key) for item in found)
+    return PlannedFile(places.POST_INSTALL, content, mode=_PRIVATE if secret else _PUBLIC)
 
 
 def answers_file(values: Sequence[tuple[str, Value]], stamp: str) -> PlannedFile:

@@ -8,6 +8,7 @@ has to refuse.  What it should answer is in ``docs/codes.md``.
 from __future__ import annotations
 
 import base64
+import contextlib
 import http
 import os
 import ssl
@@ -22,7 +23,7 @@ from gateway.setup.errors import SetupError
 __all__ = ["Check", "probe"]
 
 _LIMIT: Final = 65536
-_LOOPBACK: Final = "127.0.0.1"
+_LOOPBACK: Final = ("127.0.0.1", "::1")
 _REFUSALS: Final = frozenset(
     {http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN, http.HTTPStatus.NOT_FOUND}
 )
@@ -139,11 +140,12 @@ def _reach(ask: _Asker, port: int, attempts: int, pause: Callable[[float], None]
         failure = error
     else:
         return page, Check("connection", True, f"Port {port} of {ask.address or ask.fqdn} answers")
-    ask.address = _LOOPBACK
-    try:
-        page = ask.patiently(1, pause)
-    except FetchError:
-        raise failure from None
+    for ask.address in _LOOPBACK:
+        with contextlib.suppress(FetchError):
+            page = ask.patiently(1, pause)
+            break
+    else:
+        raise failure
     text = f"Port {port} answers here, but not by the host's name; look at DNS and firewall: {failure}"
     return page, Check("connection", False, text)
 

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
 from gateway.setup import places
+from gateway.setup.asking.dialog import plain
 from gateway.setup.errors import SetupError
 from gateway.setup.host.system import System
 
@@ -56,11 +57,11 @@ class SetupLog:
         """Add lines.  A full disk costs the log, not the setup.
 
         :param kind: a word for what it is.
-        :param text: without passwords.
+        :param text: without passwords; what would command a terminal that shows the log is taken out.
         """
         now = time.time()
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
-        lines = text.strip("\n").split("\n")
+        lines = plain(text).strip("\n").split("\n")
         with contextlib.suppress(OSError, ValueError):
             self._file.write("".join(f"{moment} {kind} {line}\n" for line in lines).encode())
 

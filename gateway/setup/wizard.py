@@ -87,7 +87,7 @@ def set_up(session: Session, errand: Errand) -> tuple[tuple[str, Value], ...]:
         interview,
         system,
         Wanted(answers.fqdn, answers.engine, answers.port),
-        now=errand.now(),
+        now=errand.now,
         tools=errand.tools,
         wishes=errand.wishes,
     )

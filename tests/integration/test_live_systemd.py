@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import tempfile
@@ -34,6 +35,11 @@ file = "/var/lib/console-gateway/uses.sqlite"
 file = "/var/log/console-gateway/audit.jsonl"
 {_TARGETS}
 """
+_ANSWERS = (
+    "OVESETUP_CONFIG/fqdn=str:wsp.example.org OVESETUP_ENGINE_CONFIG/fqdn=str:none "
+    "OVESETUP_CONFIG/remoteEngineSetupStyle=str:own_ca "
+    "CONSOLE_GATEWAY/program=str:/opt/console-gateway/bin/console-gateway"
+)
 _INSTALL = """
 cd /root
 groupadd --system console-gateway-keys
@@ -156,39 +162,63 @@ def test_the_gateways_own_unit(host: LiveSystemd) -> None:
 
 def test_setup_and_cleanup(host: LiveSystemd) -> None:
     before = tree(host)
+    files = "/etc/ovirt-engine"
+    with account(host):
+        assert "The gateway works: wss://wsp.example.org:6100/" in set_up(host)
+        assert host.state(_WSP, "ActiveState") == "active"
+        assert host.run("systemctl", "is-enabled", _WSP) == "enabled\n"
+        process = host.state(_WSP, "MainPID")
+        assert host.run("stat", "--format", "%U", f"/proc/{process}") == "ovirt\n"
+        host.run("sh", "-c", f"cat >{files}/further.toml", data=_TARGETS)
+        line = f"CONSOLE_GATEWAY_SETTINGS={files}/further.toml\n"
+        host.run("sh", "-c", f"cat >{files}/ovirt-websocket-proxy.conf.d/99.conf", data=line)
+        host.run("systemctl", "reload", _WSP)
+        key, authority = "/etc/pki/console-gateway-ca/keys/engine.key.nopass", "/etc/pki/ovirt-engine/ca.pem"
+        use_console(host, key, authority, "wsp.example.org", "console-gateway hand-over")
+        host.shell(f"rm {files}/further.toml {files}/ovirt-websocket-proxy.conf.d/99.conf")
+        assert "nothing has to be changed" in set_up(host)
+        clean_up(host)
+    assert tree(host) == before
+
+
+@needs("firewalld")
+def test_firewalld(host: LiveSystemd) -> None:
+    """The port is open between setup and cleanup, and nothing else changes."""
+    host.shell("systemctl start dbus firewalld; firewall-cmd --state")
+    before = host.run("firewall-cmd", "--list-all-zones")
+    assert "dport 6100" not in host.run("nft", "list", "ruleset")
+    with account(host):
+        set_up(host)
+        for permanent in ("--zone=public", "--permanent"):
+            host.run("firewall-cmd", permanent, "--query-service=ovirt-websocket-proxy")
+        assert "tcp dport 6100 accept" in host.run("nft", "list", "ruleset")
+        clean_up(host)
+    assert host.run("firewall-cmd", "--list-all-zones") == before
+    host.run("firewall-cmd", "--permanent", "--query-service=ovirt-websocket-proxy", fails=True)
+    assert "dport 6100" not in host.run("nft", "list", "ruleset")
+    host.shell("systemctl stop firewalld")
+
+
+@contextlib.contextmanager
+def account(host: LiveSystemd) -> Iterator[None]:
+    """The host has its name, and the account of the service."""
     host.shell(
         "echo 127.0.0.1 wsp.example.org >>/etc/hosts; "
         "useradd --system --no-create-home --shell /sbin/nologin --user-group ovirt"
     )
-    settings = (
-        "OVESETUP_CONFIG/fqdn=str:wsp.example.org OVESETUP_ENGINE_CONFIG/fqdn=str:none "
-        "OVESETUP_CONFIG/remoteEngineSetupStyle=str:own_ca "
-        "CONSOLE_GATEWAY/program=str:/opt/console-gateway/bin/console-gateway"
-    )
-    said = host.run("console-gateway", "setup", "--accept-defaults", "--otopi-environment", settings)
-    assert "The gateway works: wss://wsp.example.org:6100/" in said
-    assert host.state(_WSP, "ActiveState") == "active"
-    assert host.run("systemctl", "is-enabled", _WSP) == "enabled\n"
-    process = host.state(_WSP, "MainPID")
-    assert host.run("stat", "--format", "%U", f"/proc/{process}") == "ovirt\n"
-    files = "/etc/ovirt-engine"
-    host.run("sh", "-c", f"cat >{files}/further.toml", data=_TARGETS)
-    host.shell(
-        f"echo CONSOLE_GATEWAY_SETTINGS={files}/further.toml >{files}/ovirt-websocket-proxy.conf.d/99.conf"
-    )
-    host.run("systemctl", "reload", _WSP)
-    key, authority = "/etc/pki/console-gateway-ca/keys/engine.key.nopass", "/etc/pki/ovirt-engine/ca.pem"
-    use_console(
-        host, key, authority, "wsp.example.org", "console-gateway sessions", "console-gateway hand-over"
-    )
-    host.shell(f"rm {files}/further.toml {files}/ovirt-websocket-proxy.conf.d/99.conf")
-    said = host.run("console-gateway", "setup", "--accept-defaults", "--otopi-environment", settings)
-    assert "nothing has to be changed" in said
+    yield
+    # Through a copy: the file itself is a mount where this machine is a container.
+    host.shell("userdel ovirt; grep -v wsp.example.org /etc/hosts >/root/hosts; cat /root/hosts >/etc/hosts")
+
+
+def set_up(host: LiveSystemd) -> str:
+    return host.run("console-gateway", "setup", "--accept-defaults", "--otopi-environment", _ANSWERS)
+
+
+def clean_up(host: LiveSystemd) -> None:
     wanted = "OVESETUP_CORE/remove=bool:True"
     host.run("console-gateway", "cleanup", "--accept-defaults", "--otopi-environment", wanted)
     assert host.state(_WSP, "LoadState") == "not-found"
-    host.shell("userdel ovirt; sed -i '/wsp.example.org/d' /etc/hosts")
-    assert tree(host) == before
 
 
 def tree(host: LiveSystemd) -> str:

@@ -184,6 +184,11 @@ def _mounts(root: Path) -> Iterator[str]:
             yield f"mount --rbind /{name} {root}/{name}"
     for name in ("dev", "proc", "sys"):
         yield f"mount --rbind /{name} {root}/{name}"
+    # Whatever this machine has, these hosts have no firewall.
+    for name in ("firewall-cmd", "nft", "iptables"):
+        found = shutil.which(name)
+        if found is not None and found.startswith("/usr/"):
+            yield f"mount --bind /dev/null {root}{found}"
     # Where they are on this machine; what leads there is the mount namespace's alone.
     for path in dict.fromkeys([str(ROOT), sys.prefix, sys.base_prefix]):
         if not path.startswith("/usr"):

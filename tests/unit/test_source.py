@@ -53,7 +53,6 @@ class ChoiceTests(SynchronousTestCase):
             (doctor, several),
             (check_config, several),
             (check_config, ["x", "--ovirt"]),
-            (check_config, []),
         ]
         for command, arguments in cases:
             result = CliRunner().invoke(command, arguments)
@@ -132,7 +131,8 @@ class WarningTests(SynchronousTestCase):
         )
         # The files that the variables name do not exist.
         self.assertEqual(
-            [line.split(": ")[1] for line in lines[1:]], ["tls.certificate", "tickets.certificate"]
+            [line.split(": ")[1].split(" in ")[0] for line in lines[1:]],
+            ["SSL_CERTIFICATE", "CERT_FOR_DATA_VERIFICATION"],
         )
         self.assertEqual(result.exit_code, 1)
         self.conf.write_text("SSL_ONLY=1\n")

@@ -12,8 +12,10 @@ import io
 import os
 import select
 import shutil
+import signal
 import termios
 import textwrap
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, ClassVar, Final, TextIO
@@ -177,9 +179,23 @@ class HumanDialog(Dialog):
         silent[3] &= ~termios.ECHO
         try:
             termios.tcsetattr(descriptor, termios.TCSAFLUSH, silent)
-            yield
+            with _resuming(lambda: termios.tcsetattr(descriptor, termios.TCSADRAIN, silent)):
+                yield
         finally:
             termios.tcsetattr(descriptor, termios.TCSAFLUSH, before)
+
+
+@contextmanager
+def _resuming(again: Callable[[], None]) -> Iterator[None]:
+    """Do ``again`` what a shell undoes while it has the terminal, between Ctrl-Z and ``fg``."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGCONT, lambda *_: again())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCONT, before)
 
 
 def read_line(source: BinaryIO, name: str) -> str:

@@ -66,8 +66,10 @@ class Environment:
     def put(self, key: str, entry: Entry) -> None:
         """Give ``key`` a value with its origin, whatever it had."""
         self._entries[key] = entry
-        if self.is_secret(key):
-            self._remember_secret(entry.value)
+        value = entry.value
+        # Paths and switches are no passwords, unless a question says so.
+        if self.is_secret(key) and (key in self._concealed or not str(value).startswith("/")):
+            self._remember_secret(value)
 
     def put_default(self, key: str, entry: Entry) -> None:
         """Give ``key`` a value unless the key is there, if only with no value."""
@@ -101,6 +103,6 @@ class Environment:
         return text
 
     def _remember_secret(self, value: Value) -> None:
-        # Paths and switches are no passwords, whatever the key is called.
-        if isinstance(value, str) and len(value) >= _SHORTEST and not value.startswith("/"):
-            self._secrets.add(value)
+        text = "" if value is None or isinstance(value, bool) else str(value)
+        if len(text) >= _SHORTEST:
+            self._secrets.add(text)

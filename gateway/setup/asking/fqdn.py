@@ -15,7 +15,8 @@ from gateway.setup.errors import AnswerError, Cancelled
 
 __all__ = ["NameCheck", "Need"]
 
-_MAX_NAME: Final = 1000
+_MAX_NAME: Final = 253
+"""RFC 1035, section 2.3.4, in characters; certificates have no more either."""
 _MAX_LABEL: Final = 63
 _CHARACTERS: Final = re.compile(r"[A-Za-z0-9.-]+")
 _DOTTED: Final = re.compile(r"[0-9.]+")
@@ -110,7 +111,8 @@ def _check_form(name: str) -> None:
     if _DOTTED.fullmatch(name) or _is_address(name):
         raise AnswerError(f"{name} is an address; give the host's fully qualified name")
     if _CHARACTERS.fullmatch(name) is None:
-        raise AnswerError("only letters, digits, '-' and '.' may be in the name of a host")
+        remedy = "" if name.isascii() else "; write it in its ASCII form, with 'xn--'"
+        raise AnswerError(f"only letters, digits, '-' and '.' may be in the name of a host{remedy}")
     for label in name.split("."):
         if not label or len(label) > _MAX_LABEL or label.startswith("-") or label.endswith("-"):
             raise AnswerError(

@@ -67,6 +67,8 @@ class Interview:
         """:param accept_defaults: take the default of every question that has one."""
         self.environment = environment
         self.accept_defaults = accept_defaults
+        self.in_advance = False
+        """Whether the answer that is being checked was given before anybody saw the question."""
         self._dialog = dialog
         self._journal = journal
         self._asked: dict[str, int] = {}
@@ -197,7 +199,7 @@ class Interview:
             return None
         origin = f"{entry.origin}: {question.key}" if entry.origin else question.key
         try:
-            return self._checked(question, _text(entry.value, question))
+            return self._checked(question, _text(entry.value, question), in_advance=True)
         except AnswerError as error:
             raise SetupError(f"{origin}: {error}") from None
 
@@ -220,7 +222,7 @@ class Interview:
                     Query(question.name, question.prompt, question.default, question.choices, question.hidden)
                 )
             try:
-                return self._checked(question, answer)
+                return self._checked(question, answer, in_advance=scripted)
             except AnswerError as error:
                 again = f"QUESTION/{number + 1}/{question.name}"
                 if scripted and self.environment.get(again) is None:
@@ -239,11 +241,12 @@ class Interview:
         self._asked[name] = self._asked.get(name, 0) + 1
         return self._asked[name]
 
-    def _checked(self, question: Question, answer: str) -> str:
+    def _checked(self, question: Question, answer: str, *, in_advance: bool) -> str:
         """The answer in its proper form.
 
         :raises AnswerError: if it will not do.
         """
+        self.in_advance = in_advance
         if not answer:
             if question.default is None:
                 raise AnswerError("an answer is needed")

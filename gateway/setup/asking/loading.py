@@ -31,6 +31,14 @@ __all__ = ["load_environment", "read_file"]
 _OPTION: Final = "--otopi-environment"
 _MAX_FILES: Final = 1000
 _OTHERS: Final = 0o077
+_OF_THIS_HOST: Final = frozenset(
+    {
+        "OVESETUP_CONFIG/pkiWSPCSRFilename",
+        "OVESETUP_CONFIG/remoteEngineHostClientKey",
+        "OVESETUP_CONFIG/remoteEngineHostKnownHosts",
+    }
+)
+"""Keys for paths of the host that setup runs on: whoever made an image has no say there."""
 
 
 def load_environment(
@@ -112,8 +120,22 @@ def _host_files(system: System) -> list[AnswerFile]:
     ):
         data = system.read(place)
         if data is not None:
-            found.append(parse_answers(data, str(place)))
+            file = parse_answers(data, str(place))
+            found.append(file if system.live else _about_itself(file))
     return found
+
+
+def _about_itself(file: AnswerFile) -> AnswerFile:
+    """What a file of an image may say."""
+    kept, warnings = {}, list(file.warnings)
+    for section, items in file.sections.items():
+        kept[section] = tuple(item for item in items if item.key not in _OF_THIS_HOST)
+        warnings += (
+            f"{item.origin}: {item.key} is left aside: it is a path of the host that setup runs on"
+            for item in items
+            if item.key in _OF_THIS_HOST
+        )
+    return AnswerFile(kept, tuple(warnings))
 
 
 def _put(

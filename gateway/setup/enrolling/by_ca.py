@@ -13,7 +13,7 @@ place, or takes it back.
 from __future__ import annotations
 
 import contextlib
-import shutil
+import os
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -39,8 +39,9 @@ from gateway.pki.keys import load_key
 from gateway.setup import places
 from gateway.setup.asking.interview import Interview, Question
 from gateway.setup.enrolling.askpass import explained
+from gateway.setup.enrolling.commandline import common_name
 from gateway.setup.errors import AnswerError, SetupError
-from gateway.setup.host.authority_step import BookStep
+from gateway.setup.host.authority_step import BookStep, refuse_links
 from gateway.setup.host.system import System
 
 __all__ = ["DIRECTORY_KEY", "Book", "OwnAuthority"]
@@ -58,6 +59,9 @@ _COPIED: Final = (
     _CERTIFICATE,
 )
 _MAX_FILE: Final = 16777216
+_COPY: Final = "console-gateway-ca-"
+_MEMORY: Final = ("/run", "/dev/shm")  # noqa: S108 - only where a private directory is made
+"""Places that are on no disk: the copy of a key that a killed setup leaves there does not last."""
 _TICKETS: Final = "1.3.6.1.5.5.7.3.36"
 """Key purpose of the ticket signer: it signs documents (RFC 9336) and must not serve TLS."""
 _TICKET_DAYS: Final = 1827
@@ -87,6 +91,7 @@ class OwnAuthority:
         )
         place = PurePosixPath(interview.ask(question))
         base = system.locate(place)
+        _refuse_links(system, place)
         authority = cls(system, place, fqdn)
         if not (base / "ca.pem").exists():
             return authority
@@ -117,8 +122,9 @@ class OwnAuthority:
     def opened(self) -> Iterator[Book]:
         """A private copy of the CA, new or old, to work with."""
         base = self.system.locate(self.place)
+        _refuse_links(self.system, self.place)
         before: dict[str, bytes] = {}
-        with explained(), tempfile.TemporaryDirectory(prefix="console-gateway-ca-") as name:  # 0700
+        with explained(), tempfile.TemporaryDirectory(prefix=_COPY, dir=_memory()) as name:  # 0700
             copy = Path(name) / "ca"
             try:
                 if (base / "ca.pem").exists():
@@ -148,7 +154,9 @@ class Book:
 
     def sign(self, request: bytes, fqdn: str) -> bytes:
         """A server's certificate, PEM."""
-        return self._authority.sign(request, subject=f"/O=Console Gateway/CN={fqdn[:64]}", san=f"DNS:{fqdn}")
+        return self._authority.sign(
+            request, subject=f"/O=Console Gateway/CN={common_name(fqdn)}", san=f"DNS:{fqdn}"
+        )
 
     def ticket_certificate(self) -> bytes:
         """The certificate that tickets are verified with; the pair is made if it is not there.
@@ -238,6 +246,15 @@ def _open(base: Path, password: bytes | None) -> None:
         raise AnswerError(str(error)) from None
 
 
+def _memory() -> str | None:
+    """Where a private copy is made; ``None`` for wherever temporary files are."""
+    return next((place for place in _MEMORY if os.access(place, os.W_OK | os.X_OK)), None)
+
+
+def _refuse_links(system: System, place: PurePosixPath) -> None:
+    refuse_links(system, place, (*_COPIED, "requests/request"))
+
+
 def _copied(base: Path, copy: Path) -> dict[str, bytes]:
     """Copy what signing needs, and return it by name."""
     found = {}
@@ -251,6 +268,6 @@ def _copied(base: Path, copy: Path) -> dict[str, bytes]:
             write(copy / name, found[name])
     # Where the next number's copy is there already, the CA has lost count, and has to notice.
     for path in (base / "certs").glob("*.pem"):
-        shutil.copyfile(path, copy / "certs" / path.name, follow_symlinks=False)
-        found[f"certs/{path.name}"] = read_file(copy / "certs" / path.name, _MAX_FILE)
+        found[f"certs/{path.name}"] = read_file(path, _MAX_FILE)
+        write_public(copy / "certs" / path.name, found[f"certs/{path.name}"])
     return found

@@ -53,7 +53,7 @@ def enrol_with_files(
         found: list[bytes] = []
 
         def check(answer: str) -> str:
-            path = Path(answer.strip()).expanduser()
+            path = _path(answer)
             try:
                 found.append(judge.accept(read_file(path, _MAX)))
             except PkiError as error:
@@ -71,6 +71,16 @@ def enrol_with_files(
         if asked:
             return found[-1], undo.pop_all().close
         return found[-1], _nothing
+
+
+def _path(answer: str) -> Path:
+    """A path as a shell would take it."""
+    path = Path(answer.strip())
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        # There is no such user; then there is no such file, which is told.
+        return path
 
 
 def _nothing() -> None:
@@ -94,7 +104,7 @@ def _temporary(request: bytes, undo: contextlib.ExitStack) -> Path:
 
 def _own_place(interview: Interview, answer: str, request: bytes, undo: contextlib.ExitStack) -> Path:
     """The request where the user wants it; what is there is overwritten only if the user says so."""
-    path = Path(answer).expanduser()
+    path = _path(answer)
     if not path.is_absolute() or not str(path).isprintable():
         raise SetupError(f"{REQUEST_KEY} must be an absolute path")
     with _explained(str(path)):

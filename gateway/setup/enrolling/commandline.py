@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import shlex
 from pathlib import PurePosixPath
+from typing import Final
 
 from gateway.setup.enrolling.tools import Tools
 from gateway.setup.errors import SetupError
 
-__all__ = ["enrol_command", "enrol_text", "own_sign_text", "request_name"]
+__all__ = ["common_name", "enrol_command", "enrol_text", "own_sign_text", "request_name"]
+
+
+_MAX_COMMON_NAME: Final = 64
 
 
 def request_name(fqdn: str) -> str:
     """Base name of the request and of the certificate."""
     return f"websocket-proxy-{fqdn}"
+
+
+def common_name(fqdn: str) -> str:
+    """What the subject calls the host.  There it has 64 characters (RFC 5280, appendix A.1); its alternative
+    name, which counts, has all.
+    """
+    return fqdn if len(fqdn) <= _MAX_COMMON_NAME else fqdn.partition(".")[0]
 
 
 def enrol_command(fqdn: str, prefix: str, program: PurePosixPath) -> list[str]:
@@ -27,7 +38,7 @@ def enrol_command(fqdn: str, prefix: str, program: PurePosixPath) -> list[str]:
     return [
         str(program),
         f"--name={request_name(fqdn)}",
-        f"--subject={prefix}/CN={fqdn}",
+        f"--subject={prefix}/CN={common_name(fqdn)}",
         f"--san=DNS:{fqdn}",
     ]
 
@@ -47,14 +58,14 @@ def enrol_text(fqdn: str, prefix: str | None, tools: Tools) -> list[str]:
         f"prefix=$({find})",
         f"{program} \\",
         f"    {name} \\",
-        f'    --subject="$prefix/CN={fqdn}" \\',
+        f'    --subject="$prefix/CN={common_name(fqdn)}" \\',
         f"    {san}",
     ]
 
 
 def own_sign_text(fqdn: str, prefix: str | None) -> list[str]:
     """The same where the engine's host, or that of a CA of ``console-gateway pki``, has our program."""
-    subject = shlex.quote(f"--subject={prefix or ''}/CN={fqdn}")
+    subject = shlex.quote(f"--subject={prefix or ''}/CN={common_name(fqdn)}")
     return [
         f"console-gateway pki sign --name={request_name(fqdn)} \\",
         f"    {subject} \\",

@@ -46,24 +46,25 @@ def obtain(
     system: System,
     wanted: Wanted,
     *,
-    now: datetime.datetime,
+    now: Callable[[], datetime.datetime],
     tools: Tools | None = None,
     wishes: Wishes | None = None,
 ) -> Credentials:
     """Use what is there, and obtain what is missing.
 
-    :param now: with its time zone.
+    :param now: tells the time, with its time zone.
     :returns: everything; call its ``withdraw`` if setup comes to nothing afterwards.
     :raises SetupError: something cannot be had; the host is as it was.
     """
     tools, wishes = tools or Tools(), wishes or Wishes()
-    style = choose_style(interview, system, wanted, now=now, wishes=wishes)
-    held = examine(system, wanted.fqdn, now, wishes)
+    began = now()
+    style = choose_style(interview, system, wanted, now=began, wishes=wishes)
+    held = examine(system, wanted.fqdn, began, wishes)
     if held.reason:
         interview.info(f"A certificate is needed: {held.reason}")
     else:
         interview.info(f"The certificate of {wanted.fqdn} is kept: it is right, and lasts")
-    engine_held = _engine_held(interview, held, now)
+    engine_held = _engine_held(interview, held, began)
     work = _Work(interview, system, wanted, now, tools, wishes, held, style, engine_held)
     # Where there is no engine, only a CA of our own can have what is missing.
     own = style is Style.OWN_CA or (style is None and not wanted.engine)
@@ -77,7 +78,7 @@ class _Work:
     interview: Interview
     system: System
     wanted: Wanted
-    now: datetime.datetime
+    now: Callable[[], datetime.datetime]
     tools: Tools
     wishes: Wishes
     held: Held
@@ -96,7 +97,7 @@ class _Work:
         held, wishes = self.held, self.wishes
         key, key_data = self._key()
         trust = EnginePki(
-            self.interview, self.wanted, self.tools, self.now, given=wishes.engine_ca, held=held.ca
+            self.interview, self.wanted, self.tools, self.now(), given=wishes.engine_ca, held=held.ca
         )
         chain, engine = held.chain_pem, None if wishes.renew else self.engine_held
         ca = held.ca if wishes.engine_ca is None else trust.ca()
@@ -157,7 +158,7 @@ class _Work:
             engine = parse_chain(signed.engine)[:1]
         except (PkiError, AnswerError) as error:
             raise SetupError(f"{self.wanted.engine}: {error}") from None
-        check_engine_certificate(self.interview, engine[0], self.now)
+        check_engine_certificate(self.interview, engine[0], self.now())
         return chain, chain_pem(engine), chain_pem(authorities)
 
     def _by_hand(self, key: PrivateKey, trust: EnginePki) -> tuple[bytes, Callable[[], None]]:

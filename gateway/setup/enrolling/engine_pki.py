@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509 import Certificate
 
 from gateway.pki import PkiError, chain_pem, days_left, fingerprint, parse_chain
+from gateway.pki.keys import strong_key
 from gateway.setup.asking.interview import Interview
 from gateway.setup.enrolling.enrolment import Wanted, retried
 from gateway.setup.enrolling.fetch import Fault, FetchError, Page, fetch, trusting, unverified
@@ -256,11 +257,15 @@ def _self_signed(certificate: Certificate) -> bool:
 
 
 def _issuers(chain: Sequence[Certificate], candidates: Sequence[Certificate]) -> tuple[Certificate, ...]:
-    """Those that signed one of the chain other than themselves."""
+    """Those that signed one of the chain other than themselves.
+
+    Weak keys do not count: for an existing signature, others can make one that it verifies with.
+    """
     return tuple(
         candidate
         for candidate in candidates
-        if any(each != candidate and _issued(each, candidate) for each in chain)
+        if strong_key(candidate.public_key()) is None
+        and any(each != candidate and _issued(each, candidate) for each in chain)
     )
 
 

@@ -85,6 +85,7 @@ class Judge:
 
     :param key: it must be for.
     :param fqdn: it must be for.
+    :param now: tells the time, with its time zone, when a certificate arrives: that may be hours later.
     :param authorities: from a chain that arrived to the CAs that it may end at.
     :param settle: called with a chain that will do.
     """
@@ -93,7 +94,7 @@ class Judge:
         self,
         key: PrivateKey,
         fqdn: str,
-        now: datetime.datetime,
+        now: Callable[[], datetime.datetime],
         authorities: Callable[[Sequence[Certificate]], Sequence[Certificate]],
         settle: Callable[[Sequence[Certificate]], None] | None = None,
     ) -> None:
@@ -127,7 +128,7 @@ class Judge:
             public_key=self._key.public_key(),
             authorities=authorities,
             name=self._fqdn,
-            now=self._now,
+            now=self._now(),
         )
         if self._settle is not None:
             self._settle(chain)

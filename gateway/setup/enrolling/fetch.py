@@ -27,6 +27,7 @@ from gateway.setup.errors import SetupError
 __all__ = ["Fault", "FetchError", "Page", "fetch", "trusting", "unverified"]
 
 MAX_REDIRECTS: Final = 3
+_MAX_ADDRESSES: Final = 8
 _PIECE: Final = 16384
 _MAX_HEAD: Final = 131072
 """Bytes that an answer may have on top of its content."""
@@ -216,7 +217,7 @@ class _Exchange:
             sock.close()
 
     def _connect(self, context: ssl.SSLContext | None) -> socket.socket:
-        sock = socket.create_connection((self._address, self._port), self.left())
+        sock = self._reached()
         if self._parts.scheme != "https":
             return sock
         try:
@@ -225,6 +226,21 @@ class _Exchange:
         except BaseException:
             sock.close()
             raise
+
+    def _reached(self) -> socket.socket:
+        """A connection to one of the addresses; each gets its share of the time that is left."""
+        found = socket.getaddrinfo(self._address, self._port, type=socket.SOCK_STREAM)[:_MAX_ADDRESSES]
+        for number, (*kind, _, address) in enumerate(found):
+            sock = socket.socket(*kind)
+            try:
+                sock.settimeout(self.left() / (len(found) - number))
+                sock.connect(address)
+                return sock
+            except OSError:
+                sock.close()
+                if number == len(found) - 1:
+                    raise
+        raise TimeoutError
 
     def left(self) -> float:
         """Seconds that are left.

@@ -48,7 +48,7 @@ def confirm(interview: Interview, shown: Shown, match: Callable[[str], _T | None
         if word in _NO:
             raise SetupError(f"{shown.what} was not confirmed, so it is not used")
         if word in _YES:
-            if interview.unattended:
+            if interview.unattended or interview.in_advance:
                 raise AnswerError("nobody is there to look at it; give the fingerprint itself")
             found.append(best)
             return shown.fingerprints[0]

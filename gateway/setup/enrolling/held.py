@@ -77,7 +77,7 @@ def _lack(
     :raises PkiError: it is of no use, or the CA is not.
     """
     if ca is not None:
-        Judge(key, fqdn, now, lambda _: parse_chain(ca)).judge(chain)
+        Judge(key, fqdn, lambda: now, lambda _: parse_chain(ca)).judge(chain)
     elif not same_key(chain[0].public_key(), key.public_key()):
         return f"that in {places.CERTIFICATE} is for another key"
     elif not _is_for(chain[0], fqdn):

@@ -25,10 +25,10 @@ import attrs
 
 from gateway.pki.errors import printable
 from gateway.setup.enrolling.askpass import explained, offered_password, private_directory
-from gateway.setup.enrolling.child import Finished, TookTooLong, run_child, start_child, stop_child
 from gateway.setup.enrolling.hostkey import HOST_ALIAS, HostKey, parse_scan
 from gateway.setup.enrolling.tools import Tools
 from gateway.setup.errors import SetupError
+from gateway.setup.host.commands import Finished, TookTooLong, run_child, start_child, stop_child
 
 __all__ = ["Destination", "LoginDenied", "NoConnection", "Remote"]
 
@@ -140,9 +140,10 @@ class Remote:
         """
         self._close()
         with contextlib.ExitStack() as offered:
-            environment = _environment()
+            environment, offer = _environment(), None
             if password:
-                environment |= offered.enter_context(offered_password(self._directory, password))
+                offer = offered.enter_context(offered_password(self._directory, password))
+                environment |= offer.environment
                 methods = "keyboard-interactive,password"
                 if self.destination.client_key is not None:
                     methods = f"publickey,{methods}"
@@ -150,7 +151,9 @@ class Remote:
             else:
                 options = ["-o", "BatchMode=yes"]
             command = self._command("-M", "-N", *options)
-            self._master = start_child(command, environment, stdin=subprocess.DEVNULL)
+            self._master = start_child(command, environment, stdin=subprocess.DEVNULL, lasting=True)
+            if offer is not None:
+                offer.to(self._master.pid)
             self._wait_for_login(self._master)
 
     def run(self, command: Sequence[str], *, data: bytes = b"", timeout: float | None = None) -> Finished:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from gateway.pki import PkiError, read_file
+from gateway.pki.errors import printable
 from gateway.pki.files import Changes
 from gateway.pki.lock import exclusive
 from gateway.setup.errors import SetupError
@@ -16,12 +17,27 @@ from gateway.setup.host.made_ca import FACT, MadeCa, digest_of
 from gateway.setup.host.plan import Step
 from gateway.setup.host.system import System
 
-__all__ = ["BookStep"]
+__all__ = ["BookStep", "refuse_links"]
 
 _MAX_FILE: Final = 16777216
 _LOCK_TIMEOUT: Final = 20.0
 _PRIVATE: Final = frozenset({"private", "keys"})
 _BOOKS: Final = ("ca.pem", "serial.txt", "database.txt")
+
+
+def refuse_links(system: System, place: PurePosixPath, names: Iterable[str]) -> None:
+    """Have the files of a CA be where they seem to be.
+
+    On the running host whoever made the links is root; in another root directory they may lead out of it.
+
+    :raises SetupError: one of them, or its directory, is a link.
+    """
+    for name in () if system.live else names:
+        for each in (place / name, (place / name).parent):
+            if each != place and system.tree.target(each) is not None:
+                raise SetupError(
+                    f"{printable(str(each))} is a link; have the CA's files in its directory itself"
+                )
 
 
 class BookStep(Step):
@@ -38,7 +54,8 @@ class BookStep(Step):
         self.place = place
         self._before = dict(before)
         self._after = dict(after)
-        self._written: dict[Path, tuple[bytes, os.stat_result] | None] = {}
+        self._written: dict[Path, tuple[bytes | None, bytes, os.stat_result | None]] = {}
+        """What files had before, what they have now, and what else was known of them."""
         self._made: list[Path] = []
         self.description = f"Entering the certificate in {place}" if before else f"Making the CA in {place}"
 
@@ -64,6 +81,7 @@ class BookStep(Step):
         :raises SetupError: somebody else used the CA meanwhile, or it cannot be written.
         """
         base = system.locate(self.place)
+        refuse_links(system, self.place, self._after)
         try:
             if self._before:
                 with exclusive(base / "ca.pem", _LOCK_TIMEOUT):
@@ -76,17 +94,33 @@ class BookStep(Step):
             raise SetupError(f"{self.place} cannot be written: {error.strerror}") from None
 
     def revert(self, system: System) -> None:
-        """Put back what was there."""
-        for path, content in self._written.items():
-            if content is None:
-                path.unlink(missing_ok=True)
+        """Put back what was there.
+
+        :raises SetupError: somebody else used the CA meanwhile: taking its books back would have it forget
+            what it signed, and give out numbers twice.
+        """
+        authority = system.locate(self.place) / "ca.pem"
+        try:
+            with exclusive(authority, _LOCK_TIMEOUT) if authority.exists() else contextlib.nullcontext():
+                self._put_back()
+        except PkiError as error:
+            raise SetupError(str(error)) from None
+
+    def _put_back(self) -> None:
+        there = {path: read_file(path, _MAX_FILE) for path in self._written if path.exists()}
+        for path, content in there.items():
+            before, after, _ = self._written[path]
+            if content not in (before, after):
+                raise SetupError(f"{self.place} was used by somebody else meanwhile, so its entries stay")
+        for path in there:
+            before, _, found = self._written[path]
+            if before is None or found is None:
+                path.unlink()
                 continue
-            data, found = content
-            if path.exists():
-                with open(os.open(path, os.O_WRONLY | os.O_NOFOLLOW), "wb") as stream:
-                    stream.write(data)
-                    stream.truncate()
-                os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+            with open(os.open(path, os.O_WRONLY | os.O_NOFOLLOW), "wb") as stream:
+                stream.write(before)
+                stream.truncate()
+            os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
         for directory in reversed(self._made):
             with contextlib.suppress(OSError):
                 directory.rmdir()
@@ -106,7 +140,7 @@ class BookStep(Step):
                 self._make(path.parent)
                 found = path.lstat() if name in self._before else None
                 changes.write(path, data, mode=mode, replace=found is not None)
-                self._written[path] = None if found is None else (self._before[name], found)
+                self._written[path] = (self._before.get(name), data, found)
             changes.commit()
 
     def _make(self, directory: Path) -> None:

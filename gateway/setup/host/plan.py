@@ -11,6 +11,7 @@ from typing import Final
 
 import attrs
 
+from gateway.pki.errors import printable
 from gateway.setup.errors import SetupError
 from gateway.setup.host.ours import is_ours
 from gateway.setup.host.system import System
@@ -165,5 +166,5 @@ def _link_change(system: System, link: PlannedLink) -> Change:
         raise SetupError(f"cannot read {link.place}: {error.strerror}") from None
     if target == link.target:
         return Change(link.place, ChangeKind.UNCHANGED)
-    was = f"was -> {target}" if target else "was a file"
+    was = f"was -> {printable(target)}" if target else "was a file"
     return Change(link.place, ChangeKind.CHANGED, f"-> {link.target} ({was})")

@@ -20,6 +20,8 @@ __all__ = ["System"]
 _FILE: Final = 1024 * 1024
 """Bytes of a file that setup reads."""
 _ACCOUNTS: Final = 4 * 1024 * 1024
+_IDS: Final = range(2**32 - 1)
+"""The last number of 32 bits means "as it is" where owners are set."""
 _PROGRAMS: Final = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
@@ -143,7 +145,7 @@ class System:
         for line in table.decode("utf-8", "replace").splitlines():
             fields = line.split(":")
             if len(fields) > 2 and fields[0] == name and fields[2].isdecimal() and len(fields[2]) <= 10:
-                return int(fields[2])
+                return int(fields[2]) if int(fields[2]) in _IDS else None
         return None
 
     def _read(self, place: PurePosixPath, limit: int) -> bytes | None:

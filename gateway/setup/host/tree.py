@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from gateway.pki.errors import printable
 from gateway.setup.errors import SetupError
 
 __all__ = ["Tree"]
@@ -61,17 +62,24 @@ class Tree:
         """
         with contextlib.ExitStack() as opened:
             try:
-                file = self._walk(place, opened, missing=False).reopen(os.O_NONBLOCK)
+                walk = self._walk(place, opened, missing=False)
+                # Before it is opened: for some devices, a watchdog or a tape, that is an order.
+                self._regular(place, walk.last)
+                file = walk.reopen(os.O_NONBLOCK | os.O_NOCTTY)
             except (FileNotFoundError, NotADirectoryError):
                 return None
             opened.callback(os.close, file)
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise SetupError(f"{place} is not a regular file; move it out of the way")
+            self._regular(place, file)
             with open(file, "rb", closefd=False) as reader:
                 data = reader.read(limit + 1)
         if len(data) > limit:
             raise SetupError(f"{place} has more than {limit} bytes, which is not what belongs there")
         return data
+
+    @staticmethod
+    def _regular(place: PurePosixPath, descriptor: int) -> None:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise SetupError(f"{place} is not a regular file; move it out of the way")
 
     def names(self, place: PurePosixPath, limit: int) -> list[str]:
         """Return what a directory holds, sorted; nothing if it is not there.
@@ -213,8 +221,8 @@ class Tree:
                 raise SetupError(f"{place} leads through too many links; have it lead somewhere")
             if found.st_uid not in trusted:
                 raise SetupError(
-                    f"{place} leads through the link {'/'.join(['', *walk.names, part])}, which neither "
-                    "root nor you own; remove it"
+                    f"{place} leads through the link {printable('/'.join(['', *walk.names, part]))}, which "
+                    "neither root nor you own; remove it"
                 )
             target = os.readlink("", dir_fd=entry)
             if target.startswith("/"):

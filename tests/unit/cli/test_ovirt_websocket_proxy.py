@@ -9,7 +9,7 @@ from typing import Any
 from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.cli import ovirt_websocket_proxy as module
+from gateway.cli import serve as module
 from gateway.cli.ovirt_websocket_proxy import ovirt_websocket_proxy
 from gateway.settings import LogLevel, LogSettings
 

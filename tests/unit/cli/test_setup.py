@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,13 @@ class SetupCommandTests(unittest.SynchronousTestCase):
             others,
             {"generate": None, "engine_ca": None, "offline": False, "new_key": False, "renew": False},
         )
+
+    def test_no_core_file_has_the_passwords(self) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_CORE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+        self.invoke()
+        self.assertEqual(resource.getrlimit(resource.RLIMIT_CORE), (0, hard))
 
     def test_all_options(self) -> None:
         with tempfile.TemporaryDirectory() as root:

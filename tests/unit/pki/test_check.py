@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509 import Certificate
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import crypto
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -110,6 +110,41 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(self.check(end, root, ca(), between, authorities=[root]), (end, between))
         self.assertEqual(self.check(end, authorities=[between]), (end, between))
         self.rejected(CertificateFault.UNKNOWN_AUTHORITY, "between", end, authorities=[root])
+
+    def test_an_intermediate_that_is_not_for_servers(self) -> None:
+        root = own("/CN=root", 2)
+        for purpose, good in (
+            (ExtendedKeyUsageOID.CLIENT_AUTH, False),
+            (ExtendedKeyUsageOID.SERVER_AUTH, True),
+        ):
+            extensions = [
+                x509.BasicConstraints(ca=True, path_length=0),
+                key_usage(["keyCertSign"]),
+                x509.ExtendedKeyUsage([purpose]),
+            ]
+            between = built("/CN=between", root, 2, extensions, public_key=key(3).public_key())
+            end = built("/CN=gw", between, 3, [SAN])
+            if good:
+                self.assertEqual(self.check(end, between, authorities=[root]), (end, between))
+            else:
+                fault = CertificateFault.NOT_FOR_SERVERS
+                self.rejected(fault, "'/CN=between' has an extended", end, between, authorities=[root])
+
+    def test_name_constraints(self) -> None:
+        root = own("/CN=root", 2)
+        for allowed, good in (("example.org", False), ("example.com", True)):
+            extensions = [
+                x509.BasicConstraints(ca=True, path_length=0),
+                key_usage(["keyCertSign"]),
+                x509.NameConstraints([x509.DNSName(allowed)], None),
+            ]
+            between = built("/CN=between", root, 2, extensions, public_key=key(3).public_key())
+            end = built("/CN=gw", between, 3, [SAN])
+            if good:
+                self.assertEqual(self.check(end, between, authorities=[root]), (end, between))
+            else:
+                fault = CertificateFault.UNKNOWN_AUTHORITY
+                self.rejected(fault, "permitted subtree", end, between, authorities=[root])
 
     def test_our_ca_vouches_for_no_other(self) -> None:
         may_sign = [x509.BasicConstraints(ca=True, path_length=0), key_usage(["keyCertSign"])]

@@ -14,6 +14,10 @@ from pathlib import Path
 
 import click
 from click.testing import CliRunner, Result
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.cli.pki import pki
@@ -65,6 +69,16 @@ class PkiTests(SynchronousTestCase):
         self.assertTrue(same_key(private.public_key(), made.public_key()))
         self.assertIn("397 days left", self.run_pki("show", "tls.pem").stdout)
         self.failed("ca/ca.pem", "init-ca", "ca")
+
+    def test_what_a_request_says_does_not_command_the_terminal(self) -> None:
+        self.init()
+        evil = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a\x1b]0;b\x07\nc")])
+        builder = x509.CertificateSigningRequestBuilder().subject_name(evil)
+        request = builder.sign(key(), hashes.SHA256()).public_bytes(Encoding.PEM)
+        options = ("--in", "-", "--out", "tls.pem", "--san", "DNS:gw.example.com")
+        result = self.run_pki("sign", "--directory", "ca", *options, stdin=request)
+        self.assertEqual(result.stderr.count("\n"), 1)
+        self.assertTrue(result.stderr.rstrip("\n").isprintable(), result.stderr)
 
     def test_the_options_of_the_original(self) -> None:
         self.init("--subject", "/C=US/O=Example Inc./CN=ca")

@@ -68,7 +68,7 @@ class SessionCase(RelayCase):
 
         @implementer(ILogObserver)
         def observe(event: LogEvent) -> None:
-            if event.get("log_namespace") == "gateway.sessions.session.Sessions":
+            if event.get("log_namespace") == "gateway.sessions.session":
                 self.lines.append(event)
 
         globalLogPublisher.addObserver(observe)

@@ -57,7 +57,12 @@ class CredentialsTests(unittest.SynchronousTestCase):
         before = self.world.files()
         try:
             return obtain(
-                self.interview, self.world.system(), wanted, now=NOW, tools=tools, wishes=Wishes(**wishes)
+                self.interview,
+                self.world.system(),
+                wanted,
+                now=lambda: NOW,
+                tools=tools,
+                wishes=Wishes(**wishes),
             )
         finally:
             self.assertEqual(self.world.files(), before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import select
+import signal
 import termios
 import threading
 import time
@@ -186,6 +187,29 @@ class TerminalTests(unittest.SynchronousTestCase):
         self.assertEqual(self.answer(Query("P", "Password", hidden=True), b"hunter22\n"), "hunter22")
         self.assertEqual(os.read(self.master, 1000), b"\r\n")
         self.assertTrue(termios.tcgetattr(self.master)[3] & termios.ECHO)
+
+    def test_passwords_are_not_echoed_after_a_pause(self) -> None:
+        """A shell that has the terminal between Ctrl-Z and fg leaves it with an echo."""
+
+        def type_it() -> None:
+            while termios.tcgetattr(self.master)[3] & termios.ECHO:
+                time.sleep(0.001)
+            shell = termios.tcgetattr(self.master)
+            shell[3] |= termios.ECHO
+            termios.tcsetattr(self.master, termios.TCSANOW, shell)
+            os.kill(os.getpid(), signal.SIGCONT)
+            end = time.monotonic() + 2
+            while termios.tcgetattr(self.master)[3] & termios.ECHO and time.monotonic() < end:
+                time.sleep(0.001)
+            os.write(self.master, b"hunter22\n")
+
+        before = signal.getsignal(signal.SIGCONT)
+        typist = threading.Thread(target=type_it)
+        typist.start()
+        self.addCleanup(typist.join)
+        self.assertEqual(self.dialog.query(Query("P", "Password", hidden=True)), "hunter22")
+        self.assertNotIn(b"hunter", os.read(self.master, 1000))
+        self.assertEqual(signal.getsignal(signal.SIGCONT), before)
 
     def test_answers_are_echoed(self) -> None:
         self.assertEqual(self.answer(Query("Q", "Name"), b"x\n"), "x")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import attrs
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509 import load_pem_x509_certificate, load_pem_x509_certificates
 from twisted.trial import unittest
 
 from gateway.pki import fingerprint
 from gateway.setup.enrolling.engine_pki import EnginePki
-from gateway.setup.enrolling.enrolment import Wanted
-from gateway.setup.errors import SetupError
+from gateway.setup.enrolling.enrolment import Judge, Wanted
+from gateway.setup.errors import AnswerError, SetupError
 from tests.support.interview import ScriptedInterview
 from tests.support.pki import Authority
 from tests.unit.net.samples import DAY, NOW, pem
@@ -26,6 +31,7 @@ from tests.unit.setup.enrolling import (
     certificate,
     dump,
     engine_certificate,
+    own_key,
     ticket_key,
     trusted_by_host,
 )
@@ -88,6 +94,17 @@ class EnginePkiTests(unittest.SynchronousTestCase):
         pki = self.pki(interview, https=self.site(ca=Authority("Another CA")), given=self.ca)
         with self.assertRaisesRegex(SetupError, "was not confirmed"):
             pki.engine_certificate()
+
+    def test_yes_in_advance_confirms_nothing(self) -> None:
+        """Whoever wrote it into a file had not seen the fingerprint."""
+        for answer, works in (("yes", False), (shown(engine_certificate()), True)):
+            interview = ScriptedInterview({}, {f"QUESTION/1/{QUESTION}": answer})
+            pki = self.pki(interview, https=self.site(ca=Authority("Web CA")), given=self.ca)
+            if works:
+                self.assertEqual(pki.engine_certificate(), engine_certificate())
+            else:
+                with self.assertRaisesRegex(SetupError, "nobody is there to look at it"):
+                    pki.engine_certificate()
 
     def test_unattended_the_fingerprint_itself_is_needed(self) -> None:
         site = self.site(ca=Authority("Another CA"))
@@ -188,6 +205,39 @@ class EnginePkiTests(unittest.SynchronousTestCase):
         self.assertEqual(pki.ca(load_pem_x509_certificates(certificate())), self.ca)
         with self.assertRaisesRegex(SetupError, "was not confirmed"):
             pki.engine_certificate()
+
+    def test_a_ca_whose_key_was_made_for_a_signature_is_not_believed(self) -> None:
+        """Whoever may choose the exponent can make a CA for a signature that is there."""
+        root = Authority("Engine CA")
+        numbers = ticket_key().private_numbers()
+        factors = (numbers.p - 1) * (numbers.q - 1)
+        e = next(each for each in itertools.count(2**64 + 1, 2) if math.gcd(each, factors) == 1)
+        public = rsa.RSAPublicNumbers(e, numbers.public_numbers.n)
+        d = pow(e, -1, factors)
+        parts = (d % (numbers.p - 1), d % (numbers.q - 1), numbers.iqmp)
+        odd = rsa.RSAPrivateNumbers(numbers.p, numbers.q, d, *parts, public).private_key()
+        forged = (
+            x509.CertificateBuilder()
+            .subject_name(root.name)
+            .issuer_name(root.name)
+            .public_key(odd.public_key())
+            .serial_number(1)
+            .not_valid_before(NOW - DAY)
+            .not_valid_after(NOW + DAY)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(odd, hashes.SHA256())
+        )
+        root.key = odd  # type: ignore[assignment]
+        leaf = root.issue(FQDN, key=own_key()).certificate
+        interview = ScriptedInterview({CA_QUESTION: ["no"]})
+        site = self.site()
+        site.pages[CA] = [(200, dump(forged))]
+        pki = self.pki(interview, https=site)
+        with self.assertRaisesRegex(SetupError, "was not confirmed"):
+            pki.ca((leaf,))
+        judge = Judge(own_key(), FQDN, lambda: NOW, lambda _: (forged,))
+        with self.assertRaisesRegex(AnswerError, "exponent of more than 64 bits"):
+            judge.accept(dump(leaf))
 
     def test_a_brought_chain_with_its_root_needs_no_engine(self) -> None:
         pki = self.pki(ScriptedInterview())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path, PurePosixPath
+from unittest import mock
 
 from cryptography import x509
 from cryptography.x509 import load_pem_x509_certificate
@@ -111,6 +113,45 @@ class OwnCaTests(unittest.SynchronousTestCase):
             step.apply(self.system)
         step.revert(self.system)
         self.assertEqual(self.world.files(), before)
+
+    def test_what_was_signed_meanwhile_is_not_forgotten(self) -> None:
+        """Between our entry and its taking back there is all of the transaction, and the service's start."""
+        self.found()
+        _, _, (step,), _ = self.sign(self.ask())
+        step.apply(self.system)
+        Authority.open(self.base).sign(make_request(own_key()), san="DNS:other.example.org")
+        before = self.world.files()
+        with self.assertRaisesRegex(SetupError, "used by somebody else meanwhile, so its entries stay"):
+            step.revert(self.system)
+        self.assertEqual(self.world.files(), before)
+
+    def test_links_in_an_image_lead_nowhere(self) -> None:
+        outside = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.found()
+        for name in ("certs", "private/ca.pem", "ca.pem", "keys"):
+            path, kept = self.base / name, outside / Path(name).name
+            path.rename(kept)
+            path.symlink_to(kept)
+            with self.assertRaisesRegex(SetupError, f"{name} is a link"):
+                self.ask()
+            path.unlink()
+            kept.rename(path)
+        _, _, (step,), _ = self.sign(self.ask())
+        (self.base / "certs").rename(self.base / "other")
+        (self.base / "certs").symlink_to(outside)
+        with self.assertRaisesRegex(SetupError, "certs is a link"):
+            step.apply(self.system)
+        self.assertEqual(list(outside.iterdir()), [])
+
+    def test_the_copy_of_a_key_is_on_no_disk(self) -> None:
+        self.found()
+        if not os.access("/dev/shm", os.W_OK):
+            self.skipTest("there is no such place")
+        with (
+            mock.patch.object(tempfile, "tempdir", str(self.world.root)),
+            self.ask().opened(),
+        ):
+            self.assertEqual([path.name for path in self.world.root.iterdir()], ["etc"])
 
     def test_a_write_that_fails_leaves_nothing(self) -> None:
         with cheap_keys():

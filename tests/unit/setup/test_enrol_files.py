@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from twisted.trial import unittest
@@ -36,7 +37,7 @@ class FilesTests(unittest.SynchronousTestCase):
         return str(self.directory / name)
 
     def enrol(self, interview: ScriptedInterview, prefix: str | None = None) -> bytes:
-        judge = Judge(own_key(), FQDN, NOW, lambda _: [authority().certificate])
+        judge = Judge(own_key(), FQDN, lambda: NOW, lambda _: [authority().certificate])
         wanted = Wanted(FQDN, ENGINE, 6100)
         data, self.withdraw = enrol_with_files(interview, wanted, self.request, judge, Tools(), prefix)
         return data
@@ -55,6 +56,32 @@ class FilesTests(unittest.SynchronousTestCase):
             self.assertEqual(self.enrol(interview), certificate())
         self.assertEqual(seen, [self.request])
         self.assertEqual(list(self.temporary.iterdir()), [])
+
+    def test_names_that_no_file_has(self) -> None:
+        right = self.write("wsp.cer", certificate())
+        interview = ScriptedInterview({QUESTION: ["~nobody-has-this-name/wsp.cer", "a\0b", right]})
+        self.assertEqual(self.enrol(interview), certificate())
+        self.assertIn("check the path", interview.errors[0])
+        self.assertIn("no file can have this name", interview.errors[1])
+
+    def test_a_certificate_that_is_signed_while_setup_waits(self) -> None:
+        """CAs that date certificates from the moment of signing are right to do so."""
+        clock = [NOW]
+        path = self.write("wsp.cer", certificate(begin=NOW + DAY / 24))
+        interview = ScriptedInterview({QUESTION: [path, path]})
+        take = interview.dialog.query
+
+        def later(query: Any) -> str:
+            answer = take(query)
+            clock.append(clock[-1] + DAY / 32)
+            return answer
+
+        judge = Judge(own_key(), FQDN, lambda: clock[-1], lambda _: [authority().certificate])
+        wanted = Wanted(FQDN, ENGINE, 6100)
+        with mock.patch.object(interview.dialog, "query", later):
+            data, _ = enrol_with_files(interview, wanted, self.request, judge, Tools())
+        self.assertEqual(data, certificate(begin=NOW + DAY / 24))
+        self.assertIn("is valid from", interview.errors[0])
 
     def test_commands_are_shown_as_they_can_be_typed(self) -> None:
         interview = ScriptedInterview({QUESTION: [self.write("wsp.cer", certificate())]})

@@ -18,7 +18,7 @@ QUESTION = "OVESETUP_CONFIG/wspCertificateChain"
 
 
 def enrol(interview: ScriptedInterview) -> bytes:
-    judge = Judge(own_key(), FQDN, NOW, lambda _: [authority().certificate])
+    judge = Judge(own_key(), FQDN, lambda: NOW, lambda _: [authority().certificate])
     return enrol_inline(interview, Wanted(FQDN, ENGINE, 6100), make_request(own_key()), judge, Tools())
 
 

@@ -15,6 +15,7 @@ from twisted.trial import unittest
 from gateway.pki import make_request
 from gateway.setup.asking.environment import Value
 from gateway.setup.enrolling.by_ssh import Signed, enrol_over_ssh
+from gateway.setup.enrolling.commandline import enrol_command, enrol_text, own_sign_text
 from gateway.setup.enrolling.enrolment import Wanted
 from gateway.setup.enrolling.hostkey import parse_scan
 from gateway.setup.enrolling.tools import Tools
@@ -100,6 +101,15 @@ class SshTests(unittest.SynchronousTestCase):
         self.assertNotIn("secret word", (self.state / "seen").read_text())
         self.assertNotIn(
             "secret word", repr(interview.dialog.logged) + repr(signed) + repr(interview.answers)
+        )
+
+    def test_a_name_that_is_too_long_for_a_subject(self) -> None:
+        """A common name has 64 characters at most; the alternative name has the whole of it."""
+        long = f"gateway.{'a' * 40}.{'b' * 40}.example.org"
+        command = enrol_command(long, "/C=US", PurePosixPath("/x"))
+        self.assertEqual(command[2:], ["--subject=/C=US/CN=gateway", f"--san=DNS:{long}"])
+        self.assertIn(
+            "CN=gateway", " ".join([*enrol_text(long, None, Tools()), *own_sign_text(long, "/C=US")])
         )
 
     def test_the_prefix_of_the_subject_is_only_data(self) -> None:

@@ -57,6 +57,15 @@ class EnvironmentTests(unittest.SynchronousTestCase):
             text, f"root@engine.example.org:/etc/ovirt-engine: {HIDDEN}, '{HIDDEN}' password={HIDDEN}"
         )
 
+    def test_passwords_of_any_form(self) -> None:
+        environment = Environment()
+        environment.set("some/password", 31415926)
+        environment.conceal_text("/slash/in/front")
+        environment.conceal("answer")
+        environment.set("answer", "/another")
+        text = environment.scrub("31415926, /slash/in/front and /another")
+        self.assertEqual(text, f"{HIDDEN}, {HIDDEN} and {HIDDEN}")
+
     def test_paths_and_short_words_are_left_alone(self) -> None:
         environment = Environment()
         environment.set("CONSOLE_GATEWAY/engineApiPasswordFile", "/root/password")

@@ -6,6 +6,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -55,6 +57,35 @@ class FetchTests(unittest.SynchronousTestCase):
         self.assertEqual((page.status, page.body), (200, b"content"))
         self.assertEqual(site.asked[0][1]["host"], f"{ENGINE}:{site.port}")
         self.assertEqual(site.asked[0][1]["x-own"], "1")
+
+    def test_many_addresses_have_one_deadline(self) -> None:
+        """Those that do not answer take no time from each other, nor more than there is."""
+        tried: list[float] = []
+
+        class Silent(socket.socket):
+            def connect(self, address: Any) -> None:
+                if address[0] == "127.0.0.1":
+                    super().connect(address)
+                else:
+                    tried.append(self.gettimeout() or 0.0)
+                    raise TimeoutError
+
+        silent = [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (f"2001:db8::{n}", 1, 0, 0)) for n in range(99)
+        ]
+        with Site({"/x": [(200, b"content")]}) as site, mock.patch("socket.socket", Silent):
+            here = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", site.port))
+            with mock.patch("socket.getaddrinfo", return_value=[*silent[:3], here]):
+                page = fetch(f"http://{ENGINE}:{site.port}/x", timeout=8.0)
+            self.assertEqual(page.body, b"content")
+            self.assertEqual([round(each) for each in tried], [2, 3, 4])
+            del tried[:]
+            with (
+                mock.patch("socket.getaddrinfo", return_value=silent),
+                self.assertRaisesRegex(FetchError, "no answer in time"),
+            ):
+                fetch(f"http://{ENGINE}/x", timeout=8.0)
+            self.assertLess(len(tried), 10)
 
     def test_https_is_verified(self) -> None:
         ca, other = authority(), Authority("Another CA")

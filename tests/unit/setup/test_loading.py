@@ -71,6 +71,19 @@ class LoadingTests(unittest.SynchronousTestCase):
         )
         self.assertEqual(environment.entry("E").origin, f"{self.base}/append, line 2")
 
+    def test_an_image_names_no_files_of_the_host_that_prepares_it(self) -> None:
+        """Its maker could otherwise have root write a request over any of them."""
+        keys = [f"OVESETUP_CONFIG/{name}" for name in ("pkiWSPCSRFilename", "remoteEngineHostClientKey")]
+        lines = "".join(f"{key}=str:/etc/x\n" for key in keys)
+        for section in ("default", "init", "override", "enforce"):
+            self.host("ovirt-engine-setup.conf", f"[environment:{section}]\nA=str:a\n{lines}")
+            environment = self.load()
+            self.assertEqual([environment.get(key) for key in ["A", *keys]], ["a", None, None])
+            self.assertEqual(len(self.warnings), 2)
+            self.assertIn("conf, line 3: OVESETUP_CONFIG/pkiWSPCSRFilename is left aside", self.warnings[0])
+        environment = self.load(self.file("append", DEFAULT + lines))
+        self.assertEqual([environment.get(key) for key in keys], ["/etc/x"] * 2)
+
     def test_sections(self) -> None:
         path = self.file(
             "append",

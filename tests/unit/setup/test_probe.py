@@ -8,6 +8,7 @@ from unittest import mock
 
 from twisted.trial import unittest
 
+from gateway.setup.enrolling.fetch import Fault, FetchError, Page, fetch
 from gateway.setup.probe import Check, probe
 from tests.support.pki import Authority
 from tests.unit.setup.enrolling import FQDN, Site, authority, closed_port, dump, trusted_by_host
@@ -43,6 +44,22 @@ class ProbeTests(unittest.SynchronousTestCase):
         self.assertEqual(plain["host"], f"{FQDN}:{site.port}")
         self.assertEqual(upgrade["upgrade"], "websocket")
         self.assertEqual(len(upgrade["sec-websocket-key"]), 24)
+
+    def test_a_host_without_the_old_addresses(self) -> None:
+        """The name leads nowhere yet, and there is no 127.0.0.1."""
+        site = self.site()
+        asked: list[str] = []
+
+        def reach(url: str, **more: Any) -> Page:
+            asked.append(str(more["address"]))
+            if more["address"] != "::1":
+                raise FetchError("refused", Fault.UNREACHABLE)
+            return fetch(url, **{**more, "address": "127.0.0.1"})
+
+        with mock.patch("gateway.setup.probe.fetch", reach):
+            checks = self.probe(site.port, address=None)
+        self.assertEqual(asked[:3], ["None", "127.0.0.1", "::1"])
+        self.assertEqual([check.passed for check in checks], [False, True, True, True])
 
     def test_an_embedder_may_have_no_page(self) -> None:
         checks = self.probe(self.site([(404, b"")]).port)

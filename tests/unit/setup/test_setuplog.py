@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import stat
@@ -50,6 +51,13 @@ class SetupLogTests(unittest.SynchronousTestCase):
         self.assertTrue(path.exists())
         self.assertEqual([re.sub(r"^\S+Z ", "", line) for line in lines], ["INFO one", "INFO two"])
 
+    def test_whoever_shows_it_sees_text(self) -> None:
+        log = self.log()
+        log.write("ANSWER", "a\x1b]0;title\x07b \udcff \u202e c")
+        (line,) = log.path.read_text().splitlines()
+        self.assertTrue(line.isprintable())
+        self.assertTrue(line.endswith(r"ANSWER a\x1b]0;title\x07b \udcff \u202e c"), line)
+
     def test_where_there_is_no_place(self) -> None:
         log = self.log()
         log.write("INFO", "one")
@@ -84,6 +92,17 @@ class SetupLogTests(unittest.SynchronousTestCase):
     def test_a_full_disk_costs_the_log_only(self) -> None:
         log = self.log(Path("/dev/full"))
         log.write("INFO", "one")
+
+    def test_others_cannot_hold_it(self) -> None:
+        """Anybody can open, and lock, the root directory of a host."""
+        (self.base / "root").chmod(0o700)
+        held = os.open(self.base, os.O_RDONLY)
+        self.addCleanup(os.close, held)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with alone(self.base):
+            self.assertRaises(SetupError, alone(self.base).__enter__)
+        (self.base / "root").chmod(0o755)
+        self.assertRaises(SetupError, alone(self.base).__enter__)
 
     def test_one_at_a_time(self) -> None:
         with alone(self.base):

@@ -6,6 +6,9 @@ import base64
 import errno
 import hashlib
 import os
+import select
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,11 +20,11 @@ from hypothesis import strategies as st
 from twisted.trial import unittest
 
 from gateway.setup.enrolling.askpass import check_password, offered_password, private_directory
-from gateway.setup.enrolling.child import TookTooLong, run_child
 from gateway.setup.enrolling.hostkey import HostKey, parse_scan, same_fingerprint
 from gateway.setup.enrolling.ssh import Destination, LoginDenied, NoConnection, Remote
 from gateway.setup.enrolling.tools import Tools
 from gateway.setup.errors import AnswerError, SetupError
+from gateway.setup.host.commands import TookTooLong, run_child
 from tests.unit.setup.enrolling import fake_ssh
 
 PASSWORD = "sesam  $HOME \\'\"`x` öffne"
@@ -197,14 +200,24 @@ class PasswordTests(unittest.SynchronousTestCase):
     def test_offered_privately_and_taken_back(self) -> None:
         with private_directory() as directory:
             self.assertEqual(directory.stat().st_mode & 0o777, 0o700)
-            with offered_password(directory, PASSWORD) as environment:
-                self.assertNotIn("sesam", str(environment))
-                self.assertNotIn(b"sesam", Path(environment["SSH_ASKPASS"]).read_bytes())
+            with offered_password(directory, PASSWORD) as offer:
+                offer.to(os.getpid())
+                program = offer.environment["SSH_ASKPASS"]
+                self.assertNotIn("sesam", str(offer))
+                self.assertNotIn(b"sesam", Path(program).read_bytes())
                 for _ in range(2):
-                    done = run_child([environment["SSH_ASKPASS"], "password: "], PATH, timeout=5)
+                    done = run_child([program, "password: "], PATH, timeout=5)
                     self.assertEqual(done.output.decode(), f"{PASSWORD}\n")
             self.assertEqual(list(directory.iterdir()), [])
         self.assertFalse(directory.exists())
+
+    def test_a_jump_host_does_not_get_it(self) -> None:
+        """What ssh starts to get there has the same environment, and asks for passwords of its own."""
+        with private_directory() as directory, offered_password(directory, PASSWORD) as offer:
+            offer.to(os.getpid())
+            program = offer.environment["SSH_ASKPASS"]
+            done = run_child(["/bin/sh", "-c", f"{program} 'password of the jump host: '; exit $?"], PATH)
+            self.assertEqual((done.status, done.output), (1, b""))
 
     def test_no_room_for_it(self) -> None:
         with private_directory() as directory:
@@ -275,6 +288,27 @@ class ChildTests(unittest.SynchronousTestCase):
     def test_it_may_close_its_voices_first(self) -> None:
         with self.assertRaises(TookTooLong):
             run_child(["/bin/sh", "-c", "exec >&- 2>&-; sleep 9"], PATH, timeout=0.2)
+
+    def test_it_ends_when_we_are_killed(self) -> None:
+        """Nobody is left who could end it: a connection would stay open for ever."""
+        fifo = Path(self.enterContext(tempfile.TemporaryDirectory())) / "fifo"
+        os.mkfifo(fifo)
+        script = (
+            "import os, signal, time\n"
+            "from gateway.setup.host.commands import start_child\n"
+            f"command = 'echo here > {fifo}; exec sleep 60 > {fifo}'\n"
+            f"start_child(['/bin/sh', '-c', command], {PATH}, lasting=True)\n"
+            "time.sleep(60)\n"
+        )
+        parent = subprocess.Popen([sys.executable, "-c", script])
+        self.addCleanup(parent.wait)
+        self.addCleanup(parent.kill)
+        with fifo.open("rb") as pipe:
+            self.assertEqual(pipe.readline(), b"here\n")
+        with fifo.open("rb") as pipe:
+            parent.kill()
+            self.assertEqual(select.select([pipe], [], [], 10)[0], [pipe])
+            self.assertEqual(pipe.read(), b"")
 
     def test_it_has_no_terminal(self) -> None:
         done = run_child(["/bin/sh", "-c", "echo x > /dev/tty"], PATH, timeout=5)

@@ -317,6 +317,16 @@ class TransactionTest(SynchronousTestCase):
         self.carry_out(self.plan(files=(PlannedFile(places.ANSWERS / f"{_STAMP}-setup.conf", b""),)))
         self.assertEqual(stat.S_IMODE(self.path(places.ANSWERS).stat().st_mode), 0o755)
 
+    def test_the_names_of_others_are_one_line(self) -> None:
+        """A link in an image may say anything, also what looks like more lines of the preview."""
+        place = self.root / str(places.UNIT_WANTED)[1:]
+        place.parent.mkdir(parents=True)
+        place.symlink_to("x)\n  new      /etc/shadow\x1b[2J")
+        (change,) = Plan(links=(PlannedLink(places.UNIT_WANTED, "/unit"),)).changes(
+            System(self.root, owners=False)
+        )
+        self.assertTrue(change.detail.isprintable(), change.detail)
+
     def test_what_is_in_the_way(self) -> None:
         self.path(places.KEY).mkdir(parents=True)
         before = state(self.root)

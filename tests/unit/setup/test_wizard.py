@@ -282,6 +282,17 @@ class AgainTests(WizardTests):
         self.assertEqual(status, 0, said)
         self.assertIn("OVESETUP_PKI/country=str:US\n", place.read_text())
 
+    def test_passwords_that_others_remember_stay_private(self) -> None:
+        place = self.place(places.POST_INSTALL)
+        self.assertEqual(stat.S_IMODE(place.stat().st_mode), 0o644)
+        place.write_text(f"{place.read_text()}OVESETUP_DB/password=str:hunter22\n")
+        place.chmod(0o600)
+        status, said = run(self.root, answers=ANSWERS, settings=KEYS.format(port=7443))
+        self.assertEqual(status, 0, said)
+        self.assertIn("hunter22", place.read_text())
+        self.assertEqual(stat.S_IMODE(place.stat().st_mode), 0o600)
+        self.assertNotIn("hunter22", said)
+
     def test_a_ca_certificate_that_was_there_is_not_recorded(self) -> None:
         (record,) = self.place(places.RECORDS).iterdir()
         self.assertIn(f" {places.CONFIGURATION}\n", record.read_text())
