@@ -27,7 +27,7 @@ def load(source: SettingsSource) -> tuple[Settings | None, list[Finding]]:
     findings = [warn("settings", *_words(each)) for each in examined.warnings]
     if settings is None or problems:
         return None, findings + [fail("settings", *_words(each)) for each in problems]
-    files = check_files(settings)
+    files = [examined.placed(problem) for problem in check_files(settings)]
     if files:
         return settings, findings + [fail("settings", *_words(each)) for each in files]
     return settings, [*findings, ok("settings", f"{source}: no problems found")]

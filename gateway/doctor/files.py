@@ -39,6 +39,13 @@ def _check_engine(what: str, setting: str, path: Path, now: datetime.datetime) -
         certificate = load_certificate(path)
     except KeyFileError:
         return  # a public key, or check_files has said it
+    if _signs_certificates_only(certificate):
+        yield warn(
+            "engine",
+            f"{what} is that of an authority, which signs certificates; tickets are signed by the engine",
+            f"name the engine's own certificate in {setting}",
+        )
+        return
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if now < begin:
         yield warn(
@@ -56,6 +63,14 @@ def _check_engine(what: str, setting: str, path: Path, now: datetime.datetime) -
         finding = lasting("engine", what, certificate, now)
         remedy = f"when the engine gets a new one, copy that to {setting} and reload the gateway"
         yield attrs.evolve(finding, remedy=remedy) if finding.remedy else finding
+
+
+def _signs_certificates_only(certificate: x509.Certificate) -> bool:
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+    return usage.key_cert_sign and not usage.digital_signature
 
 
 def check_certificates(settings: Settings, now: datetime.datetime) -> Iterator[Finding]:

@@ -194,7 +194,8 @@ class _Run:
     def _human(self) -> HumanDialog:
         def columns() -> int:
             try:
-                return os.get_terminal_size(self._sink.fileno()).columns
+                # Some terminals say that they have none.
+                return os.get_terminal_size(self._sink.fileno()).columns or _COLUMNS
             except (OSError, io.UnsupportedOperation):
                 return _COLUMNS
 

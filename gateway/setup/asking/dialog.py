@@ -245,9 +245,10 @@ def read_lines(source: BinaryIO, name: str, abort: str | None = None) -> Iterato
     """
     for _ in range(_MAX_LINES):
         line = read_line(source, name).rstrip()
-        if line == BOUNDARY:
+        # Whatever a terminal or a mail put before it.
+        if line.strip() == BOUNDARY:
             return
-        if abort is not None and line == abort:
+        if abort is not None and line.strip() == abort:
             raise Cancelled(f"{name} was aborted")
         yield line
     raise SetupError(f"more than {_MAX_LINES} lines for {name}, and no end; it is the line {BOUNDARY}")

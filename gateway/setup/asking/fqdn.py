@@ -95,6 +95,11 @@ class NameCheck:
             self.interview.warning(problem)
         elif self.lookup and self.names.lookup(name) is False:
             self.interview.warning(f"The DNS does not know {name}: others may not find it by this name")
+        if self.lookup and addresses and not any(map(self.names.is_own, addresses)):
+            self.interview.warning(
+                f"{name} leads to {addresses[0]}, which is no address of this host: is it the right name? "
+                "(It may be, behind address translation)"
+            )
         if self.abroad and any(ipaddress.ip_address(address).is_loopback for address in addresses):
             raise AnswerError(f"{name} leads to the loopback interface; others cannot get here by it")
         if self.reverse and name not in {

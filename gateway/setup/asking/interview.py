@@ -283,7 +283,7 @@ def _choice(choices: tuple[str, ...], answer: str) -> str:
     for choice in choices:
         if choice.casefold() == wanted:
             return choice
-    if set(choices) == {_YES, _NO} and wanted in {"y", "n"}:
+    if {_YES, _NO} <= set(choices) and wanted in {"y", "n"}:
         return _word(wanted == "y")
     shown = f"'{answer}'" if re.fullmatch(r"[ -~]*", answer) and len(answer) <= _SHOWN else "this"
     raise AnswerError(f"{shown} is none of {', '.join(choices)}")

@@ -45,7 +45,7 @@ class MachineDialog(Dialog):
         self._write(*_notes(text))
 
     def log(self, level: Level, text: str) -> None:
-        self._write(f"***L:{level.value} {_single(text)}")
+        self._write(f"***L:{level.value} {'. '.join(plain(text).split(chr(10)))}")
 
     def query(self, query: Query) -> str:
         lines = [f"**%QStart: {query.name}", *_notes(query.prompt)]

@@ -17,7 +17,7 @@ from typing import Final
 import attrs
 from twisted.names import dns
 
-__all__ = ["Names", "lookup", "own_name", "resolve", "reverse"]
+__all__ = ["Names", "is_own", "lookup", "own_name", "resolve", "reverse"]
 
 _CONFIGURATION: Final = Path("/etc/resolv.conf")
 _MAX_CONFIGURATION: Final = 65536
@@ -45,6 +45,16 @@ def reverse(address: str) -> tuple[str, ...]:
     except OSError:
         return ()
     return tuple(found.lower() for found in (name, *aliases))
+
+
+def is_own(address: str) -> bool:
+    """Whether an address is one of this host."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as line:
+            line.bind((address, 0))
+    except OSError:
+        return False
+    return True
 
 
 def own_name() -> str | None:
@@ -78,6 +88,7 @@ class Names:
     reverse: Callable[[str], Sequence[str]] = reverse
     lookup: Callable[[str], bool | None] = lookup
     own_name: Callable[[], str | None] = own_name
+    is_own: Callable[[str], bool] = is_own
 
 
 def _servers() -> list[str]:

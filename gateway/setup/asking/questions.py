@@ -12,7 +12,7 @@ import attrs
 from gateway.setup.asking.fqdn import NameCheck, Need
 from gateway.setup.asking.interview import Interview, Question
 from gateway.setup.asking.names import Names
-from gateway.setup.errors import Cancelled, SetupError
+from gateway.setup.errors import AnswerError, Cancelled, SetupError
 from gateway.setup.host.firewall import Manager, detect
 from gateway.setup.host.system import System
 
@@ -102,7 +102,7 @@ def ask_all(interview: Interview, system: System, names: Names, *, offline: bool
         )
     )
     firewall = _firewall(interview, system, port)
-    engine = _engine(interview, NameCheck(interview, names, _ENGINE_KEY, need))
+    engine = _engine(interview, NameCheck(interview, names, _ENGINE_KEY, need), fqdn)
     return Answers(fqdn, engine, port, firewall, user, group)
 
 
@@ -128,8 +128,20 @@ def confirm_settings(interview: Interview) -> None:
         raise Cancelled("the settings were not confirmed")
 
 
-def _engine(interview: Interview, check: NameCheck) -> str:
+def _engine(interview: Interview, check: NameCheck, own: str) -> str:
     """The engine's name, or nothing: then the gateway gets a CA of its own."""
+
+    def checked(answer: str) -> str:
+        if answer.strip().lower() == NO_ENGINE:
+            return NO_ENGINE
+        name = check(answer)
+        if name == own:
+            raise AnswerError(
+                f"{name} is the name of this host already, and a gateway of its own is on another host than "
+                f"the engine; give the engine's name, or '{NO_ENGINE}'"
+            )
+        return name
+
     environment = interview.environment
     interview.title("OVIRT ENGINE CONFIGURATION")
     old = environment.entry(_OLD_ENGINE_ANSWER)
@@ -143,7 +155,7 @@ def _engine(interview: Interview, check: NameCheck) -> str:
             f"Fully qualified name of the engine's host ('{NO_ENGINE}' for a gateway without an engine)",
             default=NO_ENGINE if alone else None,
             key=_ENGINE_KEY,
-            check=lambda answer: NO_ENGINE if answer.strip().lower() == NO_ENGINE else check(answer),
+            check=checked,
         )
     )
     if engine != NO_ENGINE:

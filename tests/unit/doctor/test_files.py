@@ -16,6 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.doctor.files import check_certificates, check_engine, check_permissions
 from gateway.doctor.finding import Finding, Level
 from gateway.doctor.front import check_front
+from gateway.pki import parse_subject
+from gateway.pki.profile import self_signed
 from gateway.settings import (
     AuditSettings,
     CertificateSettings,
@@ -166,6 +168,13 @@ class EngineTests(FilesTestCase):
         self.assertEqual([each.level for each in found], [Level.OK, Level.WARN])
         self.assertIn("next.pem is valid until", found[1].detail)
         self.assertIn("to tickets.also and reload", found[1].remedy)
+
+    def test_an_authority_signs_no_tickets(self) -> None:
+        name = parse_subject("/O=Example/CN=engine.example.com.12345")
+        certificate = self_signed(name, self.key, begin=NOW - DAY, end=NOW + YEAR)
+        path = write(self.directory / "ca.pem", pem(certificate))
+        found = list(check_engine(self.settings(tickets=TicketSettings(certificate=path)), NOW))
+        self.assert_found(found, "engine", Level.WARN, "that of an authority", "the engine's own certificate")
 
     def test_a_key_has_no_dates(self) -> None:
         data = self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

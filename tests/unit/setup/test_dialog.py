@@ -129,7 +129,7 @@ class HumanDialogTests(unittest.SynchronousTestCase):
         self.assertEqual(sink.getvalue(), f"D:MULTI-STRING REQUEST {BOUNDARY}\none\n two\n{BOUNDARY}\n")
 
     def test_lines_are_collected_up_to_the_boundary(self) -> None:
-        dialog, sink = converse(f"one\r\n  two \n\n{BOUNDARY} \r\nrest\n")
+        dialog, sink = converse(f"one\r\n  two \n\n  \t{BOUNDARY} \r\nrest\n")
         self.assertEqual(dialog.collect("CHAIN", "Paste it"), ["one", "  two", ""])
         self.assertIn(f"{MARGIN}Paste it\n", sink.getvalue())
         self.assertIn(BOUNDARY, sink.getvalue())

@@ -12,7 +12,7 @@ from twisted.names import dns
 from twisted.trial import unittest
 
 from gateway.setup.asking.fqdn import NameCheck, Need
-from gateway.setup.asking.names import Names, lookup
+from gateway.setup.asking.names import Names, is_own, lookup
 from gateway.setup.errors import AnswerError, Cancelled
 from tests.support.interview import ScriptedInterview
 
@@ -28,6 +28,7 @@ def names(addresses: Mapping[str, Sequence[str]] | None = None, known: bool | No
         reverse=lambda address: [name for name, them in found.items() if address in them],
         lookup=lambda name: known,
         own_name=lambda: None,
+        is_own=lambda address: address in {"192.0.2.1", "127.0.0.1"},
     )
 
 
@@ -65,6 +66,23 @@ class NameCheckTests(unittest.SynchronousTestCase):
     def test_a_name_without_domain_is_doubtful(self) -> None:
         self.assertEqual(self.check("wsp"), "wsp")
         self.assertIn("not fully qualified", self.interview.warnings[0])
+
+    def test_a_name_that_leads_elsewhere(self) -> None:
+        elsewhere = names(
+            {"gw.example.org": ["192.0.2.9", "2001:db8::9"], "two.example.org": ["::9", "192.0.2.1"]}
+        )
+        check = NameCheck(self.interview, elsewhere, KEY, lookup=True)
+        self.assertEqual(check("gw.example.org"), "gw.example.org")
+        self.assertIn("192.0.2.9, which is no address of this host", self.interview.warnings[0])
+        self.assertEqual(check("two.example.org"), "two.example.org")
+        self.assertEqual(len(self.interview.warnings), 1)
+        for address, own in (
+            ("127.0.0.1", True),
+            ("::1", True),
+            ("203.0.113.77", False),
+            ("2001:db8::7", False),
+        ):
+            self.assertEqual(is_own(address), own, address)
 
     def test_local_names_are_confirmed(self) -> None:
         self.assertRaises(AnswerError, self.check, "localhost")

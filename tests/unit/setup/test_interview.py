@@ -115,6 +115,11 @@ class AskTests(unittest.SynchronousTestCase):
         self.assertIn("Q", str(error))
         self.assertIn("only letters", str(error))
 
+    def test_short_words_for_yes_and_no(self) -> None:
+        question = Question("Q", "Go on", choices=("Yes", "No", "Abort"))
+        for answer, meaning in {"y": "Yes", "N": "No", "abort": "Abort"}.items():
+            self.assertEqual(ScriptedInterview({"Q": [answer]}).ask(question), meaning)
+
     def test_choices_in_any_case(self) -> None:
         question = Question("Q", "Which", choices=("OK", "Cancel"))
         self.assertEqual(ScriptedInterview({"Q": ["okay", " cancel "]}).ask(question), "Cancel")

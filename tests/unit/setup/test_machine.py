@@ -30,7 +30,7 @@ class MachineDialogTests(unittest.SynchronousTestCase):
         dialog.end()
         self.assertEqual(
             sink.getvalue(),
-            "### one\n###\n### two\n***L:INFO all well\n***L:WARNING hm\n***L:ERROR no\n***TERMINATE\n",
+            "### one\n###\n### two\n***L:INFO all. well\n***L:WARNING hm\n***L:ERROR no\n***TERMINATE\n",
         )
 
     def test_a_question(self) -> None:

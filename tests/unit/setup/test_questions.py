@@ -22,6 +22,7 @@ NAMES = Names(
     reverse=lambda address: [],
     lookup=lambda name: True,
     own_name=lambda: "own.example.org",
+    is_own=lambda address: True,
 )
 GIVEN: dict[str, Value] = {
     "OVESETUP_CONFIG/fqdn": "wsp.example.org",
@@ -52,6 +53,10 @@ class QuestionsTests(unittest.SynchronousTestCase):
             self.interview.environment.put(key, Entry(value, "post.conf, line 1", remembered=True))
         system = System(self.root, live=live, owners=False)
         return ask_all(self.interview, system, NAMES, offline=offline)
+
+    def test_the_engine_is_another_host(self) -> None:
+        with self.assertRaisesRegex(SetupError, "wsp.example.org is the name of this host already"):
+            self.ask(values={"OVESETUP_ENGINE_CONFIG/fqdn": "WSP.example.org."})
 
     def test_names(self) -> None:
         answers = self.ask(
