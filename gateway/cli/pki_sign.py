@@ -18,6 +18,7 @@ from gateway.pki.altnames import alt_names_text, names_of
 from gateway.pki.armour import MAX_PEM
 from gateway.pki.authority import DEFAULT_DAYS, MAX_DAYS
 from gateway.pki.errors import printable
+from gateway.pki.requests import load_request
 
 __all__ = ["NOTHING_DUE", "keep_keys", "renew", "sign", "told"]
 
@@ -140,6 +141,8 @@ def sign(
         target = None if str(out) == "-" else out
         if target is not None:
             keep_keys(target)
+        with _named("standard input" if str(source) == "-" else str(source)):
+            load_request(data)
         pem = authority.sign(data, days=days, timeout=timeout, out=target, **terms)
         if target is None:
             click.echo(pem, nl=False)
@@ -209,6 +212,15 @@ def told() -> Iterator[None]:
         yield
     except PkiError as error:
         raise click.ClickException(str(error)) from None
+
+
+@contextlib.contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Errors say what they are about."""
+    try:
+        yield
+    except PkiError as error:
+        raise PkiError(f"{what}: {error}") from None
 
 
 def keep_keys(path: Path) -> None:

@@ -60,7 +60,7 @@ def alt_name(text: str) -> AltName:
     try:
         return IPAddress(ipaddress.ip_address(text))
     except ValueError:
-        return _dns(text)
+        return _dns(text, "write gw.example.com or 192.0.2.1")
 
 
 def alt_names_text(names: Sequence[GeneralName]) -> list[str]:
@@ -85,13 +85,15 @@ def _parsed(item: str) -> AltName:
             return IPAddress(ipaddress.ip_address(value.strip()))
         except ValueError:
             raise PkiError(f"'{printable(value, 80)}' is not an address; write IP:192.0.2.1") from None
-    return alt_name(item)
+    try:
+        return IPAddress(ipaddress.ip_address(item))
+    except ValueError:
+        return _dns(item)
 
 
-def _dns(text: str) -> DNSName:
+def _dns(text: str, remedy: str = "write DNS:gw.example.com or IP:192.0.2.1") -> DNSName:
     name = text.removesuffix(".").lower()
     if not 0 < len(name) <= 253 or not _DNS.match(name) or _NUMERIC.match(name):
-        remedy = "write DNS:gw.example.com or IP:192.0.2.1"
         if not text.isascii():
             remedy = "write it in its ASCII form, with 'xn--'"
         raise PkiError(f"'{printable(text, 80)}' is not a DNS name; {remedy}")

@@ -14,15 +14,38 @@ from cryptography.x509.oid import NameOID
 
 from gateway.pki.armour import UNREADABLE, blocks
 from gateway.pki.errors import PkiError
+from gateway.pki.mistaken import Form, form_of
 from gateway.pki.subjects import subject_text
 
-__all__ = ["MAX_CHAIN", "chain_pem", "days_left", "dn_prefix", "fingerprint", "parse_chain", "signature_hash"]
+__all__ = [
+    "MAX_CHAIN",
+    "chain_pem",
+    "days_left",
+    "dn_prefix",
+    "fingerprint",
+    "is_authority",
+    "parse_chain",
+    "signature_hash",
+]
 
 MAX_CHAIN: Final = 32
 """Most certificates in one file."""
 
 _LABELS: Final = frozenset({"CERTIFICATE", "X509 CERTIFICATE"})
 _WHAT: Final = "the certificate"
+_BEGINNING: Final = "it begins with -----BEGIN CERTIFICATE-----"
+_REMEDIES: Final = {
+    Form.EMPTY: _BEGINNING,
+    Form.REQUEST: "have it signed, and give the certificate that comes of it",
+    Form.REQUEST_DER: "have it signed, and give the certificate that comes of it",
+    Form.PRIVATE_KEY: "keep it to yourself, and give the certificate",
+    Form.PUBLIC_KEY: "give the certificate",
+    Form.PKCS7: "convert it with 'openssl pkcs7 -print_certs'",
+    Form.PKCS7_DER: "convert it with 'openssl pkcs7 -inform DER -print_certs'",
+    Form.PKCS12: "convert it with 'openssl pkcs12 -nokeys'",
+    Form.CERTIFICATE_DER: "convert it with 'openssl x509 -inform DER'",
+    Form.OTHER_DER: "if it is a certificate, convert it with 'openssl x509 -inform DER'",
+}
 _DAY: Final = 86400.0
 _PARTS: Final = ("subject", "issuer", "not_valid_before_utc", "not_valid_after_utc", "extensions")
 
@@ -40,10 +63,9 @@ def parse_chain(data: bytes) -> tuple[Certificate, ...]:
             raise PkiError(f"there are more than {MAX_CHAIN} certificates; give only those of the chain")
         found.append(_sound(content, len(found) + 1))
     if not found:
-        hint = "it begins with -----BEGIN CERTIFICATE-----"
-        if data[:2] == b"\x30\x82":
-            hint = "this is DER: convert it with 'openssl x509 -inform DER'"
-        raise PkiError(f"there is no PEM certificate; {hint}")
+        form = form_of(data)
+        hint = f"{form.value}; {_REMEDIES[form]}" if form in _REMEDIES else _BEGINNING
+        raise PkiError(f"there is no PEM certificate: {hint}")
     return tuple(found)
 
 
@@ -63,6 +85,14 @@ def days_left(certificate: Certificate, now: datetime.datetime) -> float:
     :param now: with its time zone.
     """
     return (certificate.not_valid_after_utc - now).total_seconds() / _DAY
+
+
+def is_authority(certificate: Certificate) -> bool:
+    """Whether this is the certificate of a CA: it says so, or it is of version 1, which cannot say it."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return certificate.version is x509.Version.v1
 
 
 def signature_hash(certificate: Certificate) -> str | None:

@@ -14,12 +14,14 @@ from gateway.pki.altnames import AltName, names_of, parse_alt_names
 from gateway.pki.armour import UNREADABLE, first_block
 from gateway.pki.errors import PkiError
 from gateway.pki.keys import PrivateKey, PublicKey, strong_key
+from gateway.pki.mistaken import Form, form_of
 from gateway.pki.subjects import parse_subject
 
 __all__ = ["Request", "load_request", "make_request"]
 
 _LABELS: Final = frozenset({"CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"})
 _WHAT: Final = "the certificate request"
+_BEGINNING: Final = "it begins with -----BEGIN CERTIFICATE REQUEST-----"
 
 
 @attrs.frozen
@@ -53,9 +55,11 @@ def load_request(data: bytes) -> Request:
     """
     found = first_block(data, _LABELS, _WHAT)
     if found is None:
-        raise PkiError(
-            "there is no PEM certificate request; it begins with -----BEGIN CERTIFICATE REQUEST-----"
-        )
+        form = form_of(data)
+        hint = f"{form.value}; {_BEGINNING}" if form is not None else _BEGINNING
+        if form is Form.REQUEST_DER:
+            hint = f"{form.value}; convert it with 'openssl req -inform DER'"
+        raise PkiError(f"there is no PEM certificate request: {hint}")
     try:
         request = x509.load_der_x509_csr(found[1])
         signed = request.is_signature_valid

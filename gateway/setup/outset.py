@@ -15,6 +15,7 @@ from gateway.setup.asking.answerfile import render_answers
 from gateway.setup.asking.environment import Value
 from gateway.setup.asking.loading import read_file
 from gateway.setup.enrolling.credentials import Wishes
+from gateway.setup.enrolling.suitable import parse_authorities
 from gateway.setup.errors import SetupError
 from gateway.setup.session import Manner, Session, converse
 from gateway.setup.wizard import Errand, set_up
@@ -50,6 +51,8 @@ def run_setup(
         if generate is not None:
             _check_directory(generate)
         authority = read_file(engine_ca)[0] if engine_ca is not None else None
+        if authority is not None:
+            parse_authorities(authority, f"--engine-ca {engine_ca}")
         given = set_up(
             session,
             attrs.evolve(

@@ -120,7 +120,6 @@ def _plan(
     """What has to be done; without traces of this run if nothing has."""
     system = session.system
     firewall_files, firewall_steps = firewall_plan(system, answers.firewall or Manager.SKIP, answers.port)
-    before, after = service_steps(system)
     plan = Plan(
         files=(
             *files_of(
@@ -133,14 +132,16 @@ def _plan(
             *firewall_files,
         ),
         links=(service_link(),),
-        before=(*before, *credentials.steps),
-        after=(*firewall_steps, *after),
     )
-    if all(change.kind is ChangeKind.UNCHANGED for change in plan.changes(system)):
-        return attrs.evolve(plan, before=(), after=())
+    changes = plan.changes(system)
+    if all(change.kind is ChangeKind.UNCHANGED for change in changes):
+        return plan
+    before, after = service_steps(system, changes)
     log = session.log.place if session.log is not None else None
     return attrs.evolve(
         plan,
+        before=(*before, *credentials.steps),
+        after=(*firewall_steps, *after),
         files=(*plan.files, answers_file(given, session.stamp)),
         traces=() if log is None else (log,),
         directories=() if log is None else _missing(system, log),

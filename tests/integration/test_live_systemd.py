@@ -40,6 +40,8 @@ _ANSWERS = (
     "OVESETUP_CONFIG/remoteEngineSetupStyle=str:own_ca "
     "CONSOLE_GATEWAY/program=str:/opt/console-gateway/bin/console-gateway"
 )
+_TICKET_KEY = "/etc/pki/console-gateway-ca/keys/engine.key.nopass"
+_CA = "/etc/pki/ovirt-engine/ca.pem"
 _INSTALL = """
 cd /root
 groupadd --system console-gateway-keys
@@ -95,10 +97,12 @@ def host() -> Iterator[LiveSystemd]:
         yield running
 
 
-def use_console(host: LiveSystemd, key: str, authority: str, name: str, *meanwhile: str) -> None:
-    """Have a session through the gateway, which goes on while commands are run."""
+def use_console(host: LiveSystemd, key: str, authority: str, name: str, *meanwhile: str) -> str:
+    """Have a session through the gateway, which goes on while commands are run; return what they said."""
     command = (*PYTHON, "/shared/client.py", key, authority, name)
-    assert host.run(*command, data="\n".join(meanwhile)).endswith("well\n")
+    said = host.run(*command, data="\n".join(meanwhile))
+    assert said.endswith("well\n")
+    return said
 
 
 def test_the_gateways_own_unit(host: LiveSystemd) -> None:
@@ -173,11 +177,58 @@ def test_setup_and_cleanup(host: LiveSystemd) -> None:
         line = f"CONSOLE_GATEWAY_SETTINGS={files}/further.toml\n"
         host.run("sh", "-c", f"cat >{files}/ovirt-websocket-proxy.conf.d/99.conf", data=line)
         host.run("systemctl", "reload", _WSP)
-        key, authority = "/etc/pki/console-gateway-ca/keys/engine.key.nopass", "/etc/pki/ovirt-engine/ca.pem"
-        use_console(host, key, authority, "wsp.example.org", "console-gateway hand-over")
+        use_console(host, _TICKET_KEY, _CA, "wsp.example.org", "console-gateway hand-over")
         host.shell(f"rm {files}/further.toml {files}/ovirt-websocket-proxy.conf.d/99.conf")
         assert "nothing has to be changed" in set_up(host)
         clean_up(host)
+    assert tree(host) == before
+
+
+def test_renewal(host: LiveSystemd) -> None:
+    """A new certificate ends no session, and one that cannot be put to use changes nothing."""
+    before = tree(host)
+    files = "/etc/ovirt-engine"
+    renew = f"console-gateway setup --accept-defaults --renew --otopi-environment '{_ANSWERS}'"
+    with account(host):
+        set_up(host)
+        host.run("sh", "-c", f"cat >{files}/further.toml", data=_TARGETS)
+        line = f"CONSOLE_GATEWAY_SETTINGS={files}/further.toml\n"
+        host.run("sh", "-c", f"cat >{files}/ovirt-websocket-proxy.conf.d/99.conf", data=line)
+        host.run("systemctl", "reload", _WSP)
+        process, former = host.state(_WSP, "MainPID"), served_serial(host)
+        said = use_console(host, _TICKET_KEY, _CA, "wsp.example.org", renew)
+        assert "Reloading the service" in said
+        assert "Stopping the service" not in said
+        assert "The gateway works: wss://wsp.example.org:6100/" in said
+        assert host.state(_WSP, "MainPID") == process
+        renewed = served_serial(host)
+        assert renewed != former
+        # What the gateway refuses to read is taken back, and what it says about it is told.
+        host.shell(f"printf '[limits]\nsessions = -1\n' >>{files}/further.toml")
+        there = tree(host)
+        said = host.run("bash", "-c", renew, fails=True)
+        assert re.search(r"its log ends with: .*limits\.sessions.*; everything is as it was before", said), (
+            said
+        )
+        assert tree(host) == there
+        assert (host.state(_WSP, "MainPID"), served_serial(host)) == (process, renewed)
+        # So it does for what does not start.
+        host.run("systemctl", "stop", _WSP)
+        said = host.run("bash", "-c", renew, fails=True)
+        assert re.search(r"its log ends with: .*limits\.sessions.*; everything is as it was before", said), (
+            said
+        )
+        assert tree(host) == there
+        assert host.state(_WSP, "ActiveState") == "inactive"
+        host.shell(f"rm {files}/further.toml {files}/ovirt-websocket-proxy.conf.d/99.conf")
+        clean_up(host)
+    # A CA that has signed more than setup had it sign stays, and so does the certificate that was replaced.
+    left = sorted(line.split()[0] for line in set(tree(host).splitlines()) - set(before.splitlines()))
+    others = [place for place in left if not place.startswith("/etc/pki/console-gateway-ca")]
+    backup = others.pop()
+    assert re.fullmatch(r"/etc/pki/ovirt-engine/certs/websocket-proxy\.cer\.\d{14}", backup)
+    assert all(backup.startswith(f"{place}/") for place in others), others
+    host.run("rm", "-r", *(place for place in left if place.rpartition("/")[0] not in left))
     assert tree(host) == before
 
 
@@ -213,6 +264,12 @@ def account(host: LiveSystemd) -> Iterator[None]:
 
 def set_up(host: LiveSystemd) -> str:
     return host.run("console-gateway", "setup", "--accept-defaults", "--otopi-environment", _ANSWERS)
+
+
+def served_serial(host: LiveSystemd) -> str:
+    """The serial number of the certificate that a new connection sees."""
+    connect = "openssl s_client -connect wsp.example.org:6100 </dev/null 2>/dev/null"
+    return host.shell(f"{connect} | openssl x509 -noout -serial")
 
 
 def clean_up(host: LiveSystemd) -> None:

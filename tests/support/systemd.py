@@ -92,8 +92,7 @@ def _main(program: str, arguments: list[str]) -> int:
     verb, unit = arguments[0], f"{arguments[-1].removesuffix('.service')}.service"
     pid_file = _STATE / f"{unit}.pid"
     if verb == "show":
-        active = pid_file.exists() and _is_there(int(pid_file.read_text()))
-        sys.stdout.write(f"ActiveState={'active' if active else 'inactive'}\n")
+        _show(unit, pid_file, arguments[arguments.index("--property") + 1].split(","))
         return 0
     with (_STATE / "told").open("a") as told:
         told.write(" ".join(arguments) + "\n")
@@ -107,13 +106,48 @@ def _main(program: str, arguments: list[str]) -> int:
         pid_file.unlink()
     if verb in {"start", "restart"} or (verb == "enable" and now):
         return _start(unit, pid_file)
+    if verb == "reload":
+        return _reload(unit)
     return 0
 
 
+def _show(unit: str, pid_file: Path, names: list[str]) -> None:
+    active = pid_file.exists() and _is_there(int(pid_file.read_text()))
+    facts = {
+        "ActiveState": "active" if active else "inactive",
+        "CanReload": "yes" if "ExecReload" in _said(unit) else "no",
+        "NeedDaemonReload": "no",
+    }
+    sys.stdout.write("".join(f"{name}={facts[name]}\n" for name in names))
+
+
+def _said(unit: str) -> dict[str, str]:
+    """What its file says, the last of each name."""
+    found = [path for path in (_UNITS / unit, _PACKAGED / unit) if path.exists()]
+    lines = found[0].read_text().splitlines() if found else []
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def _reload(unit: str) -> int:
+    said = _said(unit)
+    account = pwd.getpwnam(said["User"])
+    done = subprocess.run(
+        shlex.split(said["ExecReload"]),
+        user=account.pw_uid,
+        group=account.pw_gid,
+        extra_groups=[],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=(_STATE / "journal").open("ab"),
+        check=False,
+    )
+    if done.returncode:
+        sys.stderr.write(f"Job for {unit} failed because the control process exited with error code.\n")
+    return 1 if done.returncode else 0
+
+
 def _start(unit: str, pid_file: Path) -> int:
-    found = next(path for path in (_UNITS / unit, _PACKAGED / unit) if path.exists())
-    lines = found.read_text().splitlines()
-    said = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+    said = _said(unit)
     account = pwd.getpwnam(said["User"])
     if "RuntimeDirectory" in said:
         directory = Path("/run") / said["RuntimeDirectory"]

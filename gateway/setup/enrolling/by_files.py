@@ -54,6 +54,8 @@ def enrol_with_files(
 
         def check(answer: str) -> str:
             path = _path(answer)
+            if _is_directory(path):
+                raise AnswerError(f"{path} is a directory; name the file in it with the certificate")
             try:
                 found.append(judge.accept(read_file(path, _MAX)))
             except PkiError as error:
@@ -81,6 +83,14 @@ def _path(answer: str) -> Path:
     except RuntimeError:
         # There is no such user; then there is no such file, which is told.
         return path
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        # What cannot be looked at is explained when it is read.
+        return False
 
 
 def _nothing() -> None:

@@ -30,10 +30,11 @@ from gateway.setup.enrolling.by_ca import OwnAuthority
 from gateway.setup.enrolling.by_files import enrol_with_files
 from gateway.setup.enrolling.by_inline import enrol_inline
 from gateway.setup.enrolling.by_ssh import enrol_over_ssh
-from gateway.setup.enrolling.engine_pki import EnginePki, check_engine_certificate
+from gateway.setup.enrolling.engine_pki import EnginePki
 from gateway.setup.enrolling.enrolment import Credentials, Judge, Style, Wanted, Wishes
 from gateway.setup.enrolling.held import Held, examine
 from gateway.setup.enrolling.style import choose_style
+from gateway.setup.enrolling.suitable import check_engine_certificate
 from gateway.setup.enrolling.tools import Tools
 from gateway.setup.errors import AnswerError, SetupError
 from gateway.setup.host.system import System
@@ -164,6 +165,7 @@ class _Work:
     def _by_hand(self, key: PrivateKey, trust: EnginePki) -> tuple[bytes, Callable[[], None]]:
         judge = Judge(key, self.wanted.fqdn, self.now, trust.authorities, trust.settle)
         request = make_request(key)
+        trust.prepare(engine=self.wishes.renew or self.engine_held is None, renew=self.wishes.renew)
         known = self.wishes.engine_ca or self.held.ca
         prefix = dn_prefix(parse_chain(known)[0]) if known is not None else None
         if self.style is Style.MANUAL_INLINE:

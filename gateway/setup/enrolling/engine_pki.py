@@ -7,6 +7,10 @@ along with the gateway's certificate) or by the authorities that this host
 trusts; the CA itself is also believed when it has issued the gateway's own
 certificate, which came by another way.  In all other cases somebody has to
 confirm a fingerprint.
+
+Where people sign, the engine is asked before they are (:meth:`EnginePki.prepare`),
+so that nobody has a certificate signed for a key that is lost because the
+engine does not answer.  What it said then is believed no sooner.
 """
 
 from __future__ import annotations
@@ -18,24 +22,27 @@ from collections.abc import Sequence
 from typing import Final
 
 import attrs
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509 import Certificate
 
-from gateway.pki import PkiError, chain_pem, days_left, fingerprint, parse_chain
+from gateway.pki import chain_pem, fingerprint
 from gateway.pki.keys import strong_key
 from gateway.setup.asking.interview import Interview
 from gateway.setup.enrolling.enrolment import Wanted, retried
 from gateway.setup.enrolling.fetch import Fault, FetchError, Page, fetch, trusting, unverified
 from gateway.setup.enrolling.fingerprints import Shown, confirm, same_certificate_fingerprint
+from gateway.setup.enrolling.suitable import (
+    check_engine_certificate,
+    parse_authorities,
+    parse_certificates,
+)
 from gateway.setup.enrolling.tools import Tools
-from gateway.setup.errors import SetupError
-from gateway.setup.places import PKI
+from gateway.setup.errors import AnswerError, SetupError
+from gateway.setup.places import ENGINE_CERTIFICATE, PKI
 
-__all__ = ["EnginePki", "check_engine_certificate"]
+__all__ = ["EnginePki"]
 
 _PATH: Final = "/ovirt-engine/services/pki-resource"
 _LIMIT: Final = 65536
-_MIN_BITS: Final = 2048
 _CA: Final = ("ca-certificate", "X509-PEM-CA")
 _ENGINE: Final = ("engine-certificate", "X509-PEM")
 
@@ -49,6 +56,8 @@ class _Download:
     certificates: tuple[Certificate, ...]
     doubt: str = ""
     """Why nobody vouches for it; empty if it was verified."""
+    trusted: tuple[Certificate, ...] = ()
+    """The CAs that it might have been verified by."""
 
 
 class EnginePki:
@@ -73,11 +82,52 @@ class EnginePki:
         self._tools = tools
         self._now = now
         self._download: _Download | None = None
+        self._engine: _Download | None = None
+        """The engine's certificate, if it was fetched before it was needed."""
+        self._patient = True
         self._trusted: tuple[Certificate, ...] = ()
-        for pem, what in ((given, "the CA of --engine-ca"), (held, "the CA certificate of this host")):
-            if pem is not None:
-                self._trusted = _parsed(pem, what)
-                break
+        if given is not None:
+            self._trusted = parse_authorities(given, "the CA of --engine-ca")
+        elif held is not None:
+            self._trusted = parse_certificates(held, "the CA certificate of this host")
+
+    def prepare(self, *, engine: bool, renew: bool = False) -> None:
+        """See what the engine says, before anybody is sent to have a certificate signed.
+
+        What nobody vouches for yet is not asked about here: the certificate may come with what does.
+
+        :param engine: whether the engine's certificate will be needed.
+        :param renew: whether that is so even if the host has it.
+        :raises SetupError: it will be, and cannot be had, or is of no use.
+        """
+        pki = self._tools.remote_pki
+        if engine:
+            try:
+                self._engine = self._fetch(_ENGINE)
+            except SetupError as error:
+                raise SetupError(f"{error}{self._remedy(renew)}") from None
+            check_engine_certificate(self._interview, self._engine.certificates[0], self._now)
+        if not self._trusted:
+            try:
+                self._offered()
+            except SetupError as error:
+                # A chain that has its root does without.
+                self._patient = False
+                self._interview.warning(
+                    f"The CA certificate of the engine cannot be had: {error}. Put that of the CA "
+                    f"({pki}/ca.pem on the engine's host) behind this host's own, or name its file by "
+                    "--engine-ca"
+                )
+
+    def _remedy(self, renew: bool) -> str:
+        """What helps where the engine does not give its certificate."""
+        if not self._wanted.engine:
+            return ""
+        pki, there = self._tools.remote_pki, self._wanted.engine
+        text = f". Nothing was requested yet: see that this host reaches {there} by HTTPS or HTTP, or "
+        text += "leave out --renew and " if renew else ""
+        text += f"copy {pki}/certs/engine.cer from there to {ENGINE_CERTIFICATE}"
+        return text if self._trusted else f"{text}, and name the file of its CA ({pki}/ca.pem) by --engine-ca"
 
     def authorities(self, chain: Sequence[Certificate]) -> tuple[Certificate, ...]:
         """The CAs that may have issued a certificate which somebody brought.
@@ -85,14 +135,22 @@ class EnginePki:
         They are those that are trusted already; else the root that is in the chain; else the CA that the
         engine gives out, which is not trusted by this alone: see :meth:`settle`.
 
-        :raises SetupError: the engine gives out none.
+        :raises AnswerError: the engine gives out none.
         """
         if self._trusted:
             return self._trusted
         roots = tuple(each for each in chain[1:] if _self_signed(each))
         if roots:
             return roots
-        return self._offered().certificates
+        try:
+            return self._offered().certificates
+        except SetupError as error:
+            # Whoever asks has a certificate at hand, which must not be lost for this.
+            self._patient = False
+            raise AnswerError(
+                f"who issued it cannot be told ({error}); put the CA's certificate behind it, or let this "
+                "host reach the engine, and try again"
+            ) from None
 
     def settle(self, chain: Sequence[Certificate]) -> None:
         """Trust the CA that a certificate was verified with; it came by a way of its own.
@@ -128,21 +186,33 @@ class EnginePki:
 
         :raises SetupError: it cannot be had, nobody vouches for it, or it is of no use.
         """
-        found = self._fetch(_ENGINE)
+        found = self._verified() if self._engine is not None else self._fetch(_ENGINE)
         certificate = found.certificates[0]
-        check_engine_certificate(self._interview, certificate, self._now)
+        if self._engine is None or certificate != self._engine.certificates[0]:
+            check_engine_certificate(self._interview, certificate, self._now)
         if found.doubt:
             self._interview.warning(found.doubt)
             name = "OVESETUP_ENGINE_CERTIFICATE_FINGERPRINT"
             self._confirm(certificate, "certs/engine", "certificate", name)
         return chain_pem((certificate,))
 
+    def _verified(self) -> _Download:
+        """What is here, or the same fetched again where what has come to be trusted since may verify it."""
+        assert self._engine is not None
+        if not self._engine.doubt or self._engine.trusted == self._trusted:
+            return self._engine
+        try:
+            return self._fetch(_ENGINE)
+        except SetupError:
+            # What is here is not lost for it, but nobody vouches for it either.
+            return self._engine
+
     def _offered(self) -> _Download:
         if self._download is None:
-            self._download = self._fetch(_CA)
+            self._download = self._fetch(_CA, patient=self._patient)
         return self._download
 
-    def _fetch(self, resource: tuple[str, str]) -> _Download:
+    def _fetch(self, resource: tuple[str, str], *, patient: bool = True) -> _Download:
         """Over verified HTTPS; if that is impossible, without verification."""
         if not self._wanted.engine:
             raise SetupError(
@@ -150,11 +220,13 @@ class EnginePki:
             )
         trusted = chain_pem(self._trusted) if self._trusted else None
         try:
-            return _Download(self._get("https", resource, trusted))
+            found = self._get("https", resource, trusted, patient=patient)
+            return _Download(found, trusted=self._trusted)
         except FetchError as error:
             failure = error
         if failure.fault is Fault.UNTRUSTED:
-            return _Download(self._get("https", resource, None, verify=False), str(failure))
+            found = self._get("https", resource, None, verify=False, patient=patient)
+            return _Download(found, str(failure), self._trusted)
         if failure.fault is Fault.ANSWER:
             raise failure
         try:
@@ -162,7 +234,7 @@ class EnginePki:
         except SetupError:
             # What went wrong with HTTPS is what has to be mended.
             raise failure from None
-        return _Download(found, f"{failure}; plain HTTP is used")
+        return _Download(found, f"{failure}; plain HTTP is used", self._trusted)
 
     def _get(
         self,
@@ -196,7 +268,7 @@ class EnginePki:
             return page
 
         page = retried(tools, attempt, self._again) if patient else attempt()
-        return _parsed(page.body, f"what {url} gives")
+        return parse_certificates(page.body, f"what {url} gives")
 
     def _again(self, error: SetupError) -> bool:
         transient = isinstance(error, _RetryError) or (
@@ -222,34 +294,6 @@ class EnginePki:
             lambda answer: True if same_certificate_fingerprint(answer, actual) else None,
             best=True,
         )
-
-
-def check_engine_certificate(interview: Interview, certificate: Certificate, now: datetime.datetime) -> None:
-    """Whether tickets can be verified with it.  Its dates do not matter for that; they are worth a warning.
-
-    :raises SetupError: its key is none for tickets.
-    """
-    key = certificate.public_key()
-    if not isinstance(key, RSAPublicKey):
-        raise SetupError("the engine's certificate has no RSA key, and tickets are signed with RSA")
-    if key.key_size < _MIN_BITS:
-        raise SetupError(
-            f"the engine's key has {key.key_size} bits, which is too weak; have the engine make a new one"
-        )
-    left = days_left(certificate, now)
-    if left < 0:
-        interview.warning(
-            f"The engine's certificate expired {-left:.0f} days ago; tickets are verified with it nonetheless"
-        )
-    elif certificate.not_valid_before_utc > now:
-        interview.warning("The engine's certificate is not valid yet; compare the clocks of both hosts")
-
-
-def _parsed(pem: bytes, what: str) -> tuple[Certificate, ...]:
-    try:
-        return parse_chain(pem)
-    except PkiError as error:
-        raise SetupError(f"{what}: {error}") from None
 
 
 def _self_signed(certificate: Certificate) -> bool:

@@ -11,6 +11,8 @@ import attrs
 from cryptography.x509 import Certificate
 
 from gateway.pki import (
+    CertificateFault,
+    CertificateRejected,
     PkiError,
     PrivateKey,
     chain_pem,
@@ -18,6 +20,9 @@ from gateway.pki import (
     parse_chain,
     same_key,
 )
+from gateway.pki.chains import is_authority
+from gateway.pki.errors import printable
+from gateway.pki.subjects import subject_text
 from gateway.setup.enrolling.tools import Tools
 from gateway.setup.errors import AnswerError, SetupError
 from gateway.setup.host.plan import Step
@@ -86,7 +91,8 @@ class Judge:
     :param key: it must be for.
     :param fqdn: it must be for.
     :param now: tells the time, with its time zone, when a certificate arrives: that may be hours later.
-    :param authorities: from a chain that arrived to the CAs that it may end at.
+    :param authorities: from a chain that arrived to the CAs that it may end at; it may refuse the chain
+        with :exc:`AnswerError`.
     :param settle: called with a chain that will do.
     """
 
@@ -121,7 +127,9 @@ class Judge:
         :raises CertificateRejected: it will not do.
         """
         # The key first: there is no need to ask who issued a certificate that is none of ours.
-        own = same_key(chain[0].public_key(), self._key.public_key())
+        own = self._is_own(chain[0])
+        if not own:
+            self._explain(chain)
         authorities = self._authorities(chain) if own else ()
         path = check_certificate(
             chain,
@@ -133,6 +141,23 @@ class Judge:
         if self._settle is not None:
             self._settle(chain)
         return path
+
+    def _is_own(self, certificate: Certificate) -> bool:
+        return same_key(certificate.public_key(), self._key.public_key())
+
+    def _explain(self, chain: Sequence[Certificate]) -> None:
+        """Say what was done wrong if a CA's certificate is the first one.
+
+        :raises CertificateRejected: that is so.
+        """
+        first = f"the certificate of '{printable(subject_text(chain[0].subject))}' is for another key"
+        if any(self._is_own(each) for each in chain[1:]):
+            problem = f"{first}; the certificate of this host comes first, those of its issuers behind it"
+        elif is_authority(chain[0]):
+            problem = f"{first}: it is that of a CA; bring the one that was signed for this host's request"
+        else:
+            return
+        raise CertificateRejected(CertificateFault.KEY_MISMATCH, problem)
 
 
 def retried(tools: Tools, attempt: Callable[[], _T], again: Callable[[SetupError], bool]) -> _T:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import grp
+import pwd
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -150,8 +152,8 @@ def _file_change(system: System, file: PlannedFile) -> Change:
     mode = stat.S_IMODE(found.st_mode)
     if (found.st_uid, found.st_gid, mode) == (uid, gid, file.mode):
         return Change(file.place, ChangeKind.UNCHANGED)
-    access = f"{mode:04o} {found.st_uid}:{found.st_gid} -> {file.mode:04o} {uid}:{gid}"
-    return Change(file.place, ChangeKind.ACCESS, access)
+    was = f"{mode:04o} {_owner(system, found.st_uid, found.st_gid)}"
+    return Change(file.place, ChangeKind.ACCESS, f"{was} -> {file.mode:04o} {_owner(system, uid, gid)}")
 
 
 def _link_change(system: System, link: PlannedLink) -> Change:
@@ -168,3 +170,30 @@ def _link_change(system: System, link: PlannedLink) -> Change:
         return Change(link.place, ChangeKind.UNCHANGED)
     was = f"was -> {printable(target)}" if target else "was a file"
     return Change(link.place, ChangeKind.CHANGED, f"-> {link.target} ({was})")
+
+
+def _owner(system: System, uid: int, gid: int) -> str:
+    """Return a file's owner and group as they are shown: by name where the host has one."""
+    return f"{_name(system, 'passwd', uid)}:{_name(system, 'group', gid)}"
+
+
+def _name(system: System, kind: str, number: int) -> str:
+    if number == 0:
+        return "root"
+    if system.live:
+        try:
+            return printable(
+                pwd.getpwuid(number).pw_name if kind == "passwd" else grp.getgrgid(number).gr_name
+            )
+        except KeyError:
+            return str(number)
+    try:
+        table = system.read(PurePosixPath("/etc", kind)) or b""
+    except SetupError:
+        # A name is a comfort, not more.
+        return str(number)
+    for line in table.decode("utf-8", "replace").splitlines():
+        fields = line.split(":")
+        if len(fields) > 2 and fields[0] and fields[2] == str(number):
+            return printable(fields[0])
+    return str(number)

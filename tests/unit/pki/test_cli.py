@@ -107,10 +107,24 @@ class PkiTests(SynchronousTestCase):
             "request", "gw.example.com", "--key", "tls.key", "--key-kind", "ec", "--out", "-"
         )
         options = ("sign", "--directory", "ca", "--in", "-", "--out", "-")
-        self.failed("no PEM certificate request", *options, stdin=b"hello")
+        self.failed("standard input: there is no PEM certificate request", *options, stdin=b"hello")
         signed = self.run_pki(*options, stdin=result.stdout.encode())
         self.assertEqual(len(parse_chain(signed.stdout.encode())), 1)
         self.assertTrue(signed.stdout.startswith("-----BEGIN"))
+
+    def test_a_request_that_is_none(self) -> None:
+        self.init()
+        wrong = Path("wrong.req")
+        for data, words in (
+            (b"hello", "it begins with -----BEGIN CERTIFICATE REQUEST-----"),
+            (b"", "it is empty"),
+            (Path("ca/ca.pem").read_bytes(), "this is a certificate;"),
+            (key_pem(key()), "this is a private key;"),
+        ):
+            wrong.write_bytes(data)
+            options = ("--directory", "ca", "--in", "wrong.req", "--out", "tls.pem", "--san", "DNS:gw")
+            self.failed("wrong.req: there is no PEM certificate request: ", "sign", *options)
+            self.failed(words, "sign", *options)
 
     def test_existing_keys(self) -> None:
         Path("tls.key").write_bytes(key_pem(key()))
@@ -142,7 +156,7 @@ class PkiTests(SynchronousTestCase):
         self.run_pki(
             "request", name, "--key-kind", "ec", "--subject", "/O=Example", "--key", "k", "--out", "r"
         )
-        self.failed("not a DNS name", "request", "a b")
+        self.failed("'a b' is not a DNS name; write gw.example.com or 192.0.2.1\n", "request", "a b")
 
     def test_renew(self) -> None:
         self.init()

@@ -29,7 +29,11 @@ for word in "$@"; do
     case "$word" in
         start) echo active > service;;
         stop) echo inactive > service;;
-        show) read -r state < service; echo "ActiveState=$state";;
+        reload) if [ -e fatal ]; then echo failed > service; fi;;
+        show)
+            read -r state < service
+            case "$call" in *CanReload*) cat loaded;; esac
+            echo "ActiveState=$state";;
         --zone=*) zone="zones/${{word#*=}}";;
         --query-service=*) if [ -e "$zone/${{word#*=}}" ]; then echo yes; else echo no; exit 1; fi;;
         --add-service=*) : > "$zone/${{word#*=}}";;
@@ -54,6 +58,7 @@ class Programs:
         self.answer("firewall-cmd --version", "1.3.4\n")
         self.answer("firewall-cmd --get-active-zones", "public (default)\n  interfaces: eth0 eth1\n")
         self.set_service("inactive")
+        self.set_loaded()
         self.set_zones({"public": ["ssh"], "dmz": [], "trusted": []})
         for name in names or ("systemctl", "journalctl", "firewall-cmd"):
             program = folder / name
@@ -73,6 +78,18 @@ class Programs:
     def set_service(self, state: str) -> None:
         (self._folder / "service").write_text(f"{state}\n")
 
+    def set_loaded(self, *, can_reload: bool = True, stale: bool = False) -> None:
+        """Say which unit systemd goes by.
+
+        :param stale: its file is another by now.
+        """
+        can, need = ("yes" if whether else "no" for whether in (can_reload, stale))
+        (self._folder / "loaded").write_text(f"CanReload={can}\nNeedDaemonReload={need}\n")
+
+    def end_on_reload(self) -> None:
+        """Have the service not survive one."""
+        (self._folder / "fatal").touch()
+
     def set_zones(self, zones: Mapping[str, Iterable[str]]) -> None:
         """Say what is open where."""
         for zone, services in zones.items():
@@ -90,11 +107,15 @@ class Programs:
         return {zone.name: sorted(path.name for path in zone.iterdir()) for zone in folder.iterdir()}
 
     @property
+    def calls(self) -> list[str]:
+        """What was called since it was forgotten."""
+        return (self._folder / "calls").read_text().splitlines()
+
+    @property
     def changes(self) -> list[str]:
         """What was called, questions aside."""
-        calls = (self._folder / "calls").read_text().splitlines()
         asked = ("--query", "--state", "--version", "--get-", " show ", "journalctl")
-        return [call for call in calls if not any(word in call for word in asked)]
+        return [call for call in self.calls if not any(word in call for word in asked)]
 
     def forget(self) -> None:
         (self._folder / "calls").write_text("")

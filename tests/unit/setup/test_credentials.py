@@ -170,6 +170,70 @@ class CredentialsTests(unittest.SynchronousTestCase):
         self.assertIn("ca", found.fresh)
         self.assertEqual(found.ca_pem, self.ca)
 
+    def test_the_engine_is_asked_before_anybody_has_a_certificate_signed(self) -> None:
+        """Else what was signed would be for a key that nobody has any more."""
+        for style in ("2", "3"):
+            for held in ({"engine": None}, {"engine": None, "ca": None}):
+                self.world.complete(certificate=None)
+                for place in (places.CERTIFICATE, places.ENGINE_CERTIFICATE, places.CA_CERTIFICATE):
+                    (self.world.root / str(place)[1:]).unlink(missing_ok=True)
+                self.world.complete(certificate=None, **held)
+                self.answer(style=[style])
+                with self.assertRaisesRegex(SetupError, "https://engine.example.org.*refused") as caught:
+                    self.obtain()
+                text = str(caught.exception)
+                self.assertIn("see that this host reaches engine.example.org", text)
+                self.assertIn("/etc/pki/ovirt-engine/certs/engine.cer", text)
+                self.assertEqual("--engine-ca" in text, "ca" in held)
+                self.assertNotIn("\n", text)
+                self.assertEqual(self.interview.asked, [STYLE])
+                self.assertEqual(self.interview.dialog.shown, {})
+
+    def test_a_renewal_needs_the_engine_although_its_certificate_is_here(self) -> None:
+        self.world.complete()
+        self.answer(style=["3"])
+        with self.assertRaisesRegex(SetupError, "leave out --renew and copy"):
+            self.obtain(renew=True)
+        self.assertEqual(self.interview.dialog.shown, {})
+
+    def test_an_engine_certificate_of_no_use_is_told_before_the_request(self) -> None:
+        self.world.complete(certificate=None, engine=None)
+        site = self.site()
+        site.pages[CERTIFICATE] = [(200, engine_certificate(1024))]
+        self.answer(style=["3"])
+        with self.assertRaisesRegex(SetupError, "1024 bits"):
+            self.obtain(site=site)
+        self.assertEqual(self.interview.dialog.shown, {})
+
+    def test_an_engine_that_is_lost_after_the_request(self) -> None:
+        """What it said before is not believed for it, but a fingerprint still does."""
+        self.world.complete(certificate=None, engine=None, ca=None)
+        question = "OVESETUP_ENGINE_CERTIFICATE_FINGERPRINT"
+        for answer, works in (("yes", True), ("no", False)):
+            site = self.site()
+            site.pages[CERTIFICATE] = [(200, engine_certificate()), (404, b"")]
+            self.answer(None, style=["3"], chain=[certificate().decode()], **{question: [answer]})
+            if works:
+                found = self.obtain(site=site)
+                self.assertEqual((found.ca_pem, found.engine_pem), (self.ca, engine_certificate()))
+            else:
+                with self.assertRaisesRegex(SetupError, "was not confirmed"):
+                    self.obtain(site=site)
+            self.assertEqual(self.interview.asked[-1], question)
+
+    def test_the_ca_may_come_with_the_certificate(self) -> None:
+        """A chain with its root does without the engine; one without it is asked for again."""
+        self.world.complete(certificate=None, ca=None)
+        both = certificate() + self.ca
+        self.answer(style=["3"], chain=[certificate().decode(), both.decode()])
+        found = self.obtain()
+        self.assertEqual((found.certificate_pem, found.ca_pem), (certificate(), self.ca))
+        self.assertIn("CA certificate of the engine cannot be had", self.interview.warnings[0])
+        self.assertIn("--engine-ca", self.interview.warnings[0])
+        self.assertIn("put the CA's certificate behind it", self.interview.errors[0])
+        # Once with patience; then whoever waits at the question is not kept waiting.
+        self.assertEqual(self.world.pauses, [1.0, 2.0])
+
     def test_an_unreachable_engine(self) -> None:
         self.world.complete(engine=None)
         with self.assertRaisesRegex(SetupError, "https://engine.example.org.*refused") as caught:
@@ -209,9 +273,10 @@ class CredentialsTests(unittest.SynchronousTestCase):
             path.write_bytes(certificate())
             answers = {"ENROLL_CERT_MANUAL_FILES_websocket-proxy": [str(path)]}
             values: dict[str, Value] = {"OVESETUP_CONFIG/pkiWSPCSRFilename": str(request)}
-            self.answer(values, style=["2"], **answers)
-            with self.assertRaises(SetupError):
-                self.obtain()
+            question = "OVESETUP_ENGINE_CERTIFICATE_FINGERPRINT"
+            self.answer(values, style=["2"], **answers, **{question: ["no"]})
+            with self.assertRaisesRegex(SetupError, "was not confirmed"):
+                self.obtain(site=self.site(ca=Authority("Web CA")))
             self.assertFalse(request.exists())
             self.answer(values, style=["2"], **answers)
             found = self.obtain(site=self.site())

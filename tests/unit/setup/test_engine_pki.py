@@ -249,6 +249,36 @@ class EnginePkiTests(unittest.SynchronousTestCase):
         with self.assertRaisesRegex(SetupError, "the CA of --engine-ca: there is no PEM certificate"):
             self.pki(ScriptedInterview(), given=b"nonsense")
 
+    def test_a_named_ca_that_is_none(self) -> None:
+        for data in (engine_certificate(), self.ca + certificate()):
+            with self.assertRaisesRegex(SetupError, "--engine-ca: .* is not that of a CA; .*ca.pem"):
+                self.pki(ScriptedInterview(), given=data)
+
+    def test_what_was_fetched_early_is_verified_by_what_came_later(self) -> None:
+        site = self.site()
+        interview = ScriptedInterview()
+        pki = self.pki(interview, https=site)
+        pki.prepare(engine=True)
+        self.assertEqual((interview.asked, interview.warnings), ([], []))
+        pki.settle(load_pem_x509_certificates(certificate()))
+        self.assertEqual(pki.engine_certificate(), engine_certificate())
+        self.assertEqual(interview.asked, [])
+
+    def test_what_was_fetched_early_is_confirmed_if_nothing_verifies_it(self) -> None:
+        interview = ScriptedInterview({QUESTION: ["no"]})
+        pki = self.pki(interview, https=self.site(ca=Authority("Web CA")))
+        pki.prepare(engine=True)
+        pki.settle(load_pem_x509_certificates(certificate()))
+        with self.assertRaisesRegex(SetupError, "was not confirmed"):
+            pki.engine_certificate()
+
+    def test_what_was_verified_early_is_not_fetched_again(self) -> None:
+        site = self.site()
+        pki = self.pki(ScriptedInterview(), https=site, given=self.ca)
+        pki.prepare(engine=True)
+        self.assertEqual(pki.engine_certificate(), engine_certificate())
+        self.assertEqual(len(site.asked), 1)
+
     def test_an_interrupt_ends_a_pause(self) -> None:
         def interrupted(_: float) -> None:
             raise KeyboardInterrupt

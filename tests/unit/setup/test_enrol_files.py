@@ -9,7 +9,7 @@ from unittest import mock
 
 from twisted.trial import unittest
 
-from gateway.pki import make_request
+from gateway.pki import key_pem, make_request
 from gateway.setup.enrolling.by_files import REQUEST_KEY, enrol_with_files
 from gateway.setup.enrolling.enrolment import Judge, Wanted
 from gateway.setup.enrolling.tools import Tools
@@ -17,7 +17,7 @@ from gateway.setup.errors import SetupError
 from tests.support.interview import ScriptedInterview
 from tests.support.pki import Authority
 from tests.unit.net.samples import DAY, NOW
-from tests.unit.setup.enrolling import ENGINE, FQDN, authority, certificate, own_key
+from tests.unit.setup.enrolling import ENGINE, FQDN, authority, certificate, dump, own_key
 
 QUESTION = "ENROLL_CERT_MANUAL_FILES_websocket-proxy"
 OLD = "WSP_T_CERT_FILENAME"
@@ -100,6 +100,14 @@ class FilesTests(unittest.SynchronousTestCase):
             "noise.cer": (b"nothing", "no PEM certificate"),
             "key.cer": (certificate(key=other), "is for another key"),
             "ca.cer": (certificate(ca=strange), "the trusted CA"),
+            "own.req": (self.request, "this is a certificate request; have it signed"),
+            "own.key": (key_pem(other), "this is a private key"),
+            "empty.cer": (b"", "it is empty"),
+            "alone.cer": (dump(authority().certificate), "it is that of a CA; bring the one"),
+            "order.cer": (
+                dump(authority().certificate) + certificate(),
+                "the certificate of this host comes first",
+            ),
             "name.cer": (certificate("other.example.org"), "is not for wsp.example.org"),
             "old.cer": (certificate(begin=NOW - 3 * DAY, end=NOW - DAY), "valid from"),
             "early.cer": (certificate(begin=NOW + DAY), "compare the clocks"),
@@ -116,6 +124,12 @@ class FilesTests(unittest.SynchronousTestCase):
             self.assertIn(text, line)
             self.assertIn(name, line)
             self.assertNotIn("\n", line)
+
+    def test_a_directory_has_to_be_followed_by_a_name(self) -> None:
+        right = self.write("wsp.cer", certificate())
+        interview = ScriptedInterview({QUESTION: [str(self.directory), right]})
+        self.assertEqual(self.enrol(interview), certificate())
+        self.assertIn(f"{self.directory} is a directory; name the file in it", interview.errors[0])
 
     def test_unattended_one_wrong_certificate_is_the_end(self) -> None:
         path = self.write("wsp.cer", certificate("other.example.org"))

@@ -370,11 +370,10 @@ class TransactionTest(SynchronousTestCase):
         found = self.path(places.KEY).stat()
         self.assertEqual((found.st_uid, found.st_gid), (108, 112))
         self.assertEqual(self.path(places.CONFIGURATION).stat().st_uid, 0)
-        os.chown(self.path(places.KEY), 0, 0)
-        changes = self.plan().changes(system)
-        self.assertEqual(
-            [c.detail for c in changes if c.kind is ChangeKind.ACCESS], ["0600 0:0 -> 0600 108:112"]
-        )
+        for owner, shown in (((4321, 4322), "4321:4322"), ((0, 112), "root:ovirt")):
+            os.chown(self.path(places.KEY), *owner)
+            details = [c.detail for c in self.plan().changes(system) if c.kind is ChangeKind.ACCESS]
+            self.assertEqual(details, [f"0600 {shown} -> 0600 ovirt:ovirt"])
         before = state(self.root)
         step = _Switch(self.base / "after", error=SetupError("no"))
         with self.assertRaises(SetupError):
