@@ -96,8 +96,8 @@ def setup(
 
     Asks what it has to know, obtains a certificate from the engine's CA (over ssh, with files, by copy and
     paste, or from a CA of its own), fetches what tickets are verified with, shows what it is going to change,
-    and does it in one transaction: all of it, or nothing. Then the service is started, or reloaded where it runs
-    already, and tried.
+    and does it in one transaction: all of it, or nothing. Then the service is started, or
+    reloaded where it runs already, and tried.
 
     It may be run again at any time: what is right stays as it is, a certificate that nears its end is
     renewed, and keys are kept.

@@ -2,8 +2,9 @@
 
 First all new content is written beside the files that it is for, where a full disk or a read-only one shows
 before anything is touched.  Then the service stops, the new files take the names of the old ones, which stay
-as backups, and the service starts; or it goes on, and reloads them.  Whatever fails, and an interrupt at any point, undoes it all: content,
-owners, modes, times, links, directories and services.  Files are never open to others while they are written.
+as backups, and the service starts; or it goes on, and reloads them.  Whatever fails, and an interrupt at any
+point, undoes it all: content, owners, modes, times, links, directories and services.  Files are never open to
+others while they are written.
 """
 
 from __future__ import annotations
