@@ -7,7 +7,6 @@ Events.  Every size and every wait is bounded.
 from __future__ import annotations
 
 import http.client
-import io
 import json
 import socket
 import ssl
@@ -22,6 +21,7 @@ import attrs
 from gateway.control.address import Address, UnixAddress, WebAddress, tls_context
 from gateway.control.event_stream import EventStream, EventStreamError
 from gateway.control.problems import MAX_REASON, ControlError, explain, not_ours, remedy
+from gateway.timed import TimedSocket, seconds_until
 
 __all__ = ["Answer", "ControlClient", "Following"]
 
@@ -193,7 +193,7 @@ class _Connection:
         try:
             self._socket = self._connect()
             connection = http.client.HTTPConnection(host)
-            connection.sock = _Timed(self._socket, self)
+            connection.sock = TimedSocket(self._socket, self.left, _PIECE)
             connection.request(method, path, body, fields)
             return connection.getresponse()
         except (OSError, ssl.CertificateError) as error:
@@ -254,10 +254,7 @@ class _Connection:
 
         :raises TimeoutError: none.
         """
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
+        return seconds_until(self._end)
 
     def close(self) -> None:
         if self._socket is not None:
@@ -270,39 +267,6 @@ class _Connection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class _Timed:
-    """What http.client needs of a socket."""
-
-    def __init__(self, sock: socket.socket, connection: _Connection) -> None:
-        self._sock = sock
-        self._connection = connection
-
-    def sendall(self, data: bytes) -> None:
-        self._sock.settimeout(self._connection.left())
-        self._sock.sendall(data)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReader(self._sock, self._connection), _PIECE)
-
-    def close(self) -> None:
-        """Nothing: the socket is the connection's, and its file outlives this."""
-
-
-class _TimedReader(io.RawIOBase):
-    """Reads a socket; a peer that says one byte at a time does not stretch the time."""
-
-    def __init__(self, sock: socket.socket, connection: _Connection) -> None:
-        self._sock = sock
-        self._connection = connection
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._sock.settimeout(self._connection.left())
-        return self._sock.recv_into(buffer)
 
 
 def _path(path: str, query: Query) -> str:

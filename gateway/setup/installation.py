@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Final
 
@@ -40,12 +41,14 @@ def files_of(
     :param command: starts the gateway's program.
     :param authority: the directory of the CA of our own, if there is one.
     """
-    private = {"user": answers.user, "group": answers.group, "mode": _PRIVATE, "file_group": _PKI_GROUP}
+    private = functools.partial(
+        PlannedFile, user=answers.user, group=answers.group, mode=_PRIVATE, file_group=_PKI_GROUP
+    )
     files = [
         PlannedFile(places.CONFIGURATION, configuration(answers.port)),
-        PlannedFile(places.KEY, credentials.key_pem, **private),  # type: ignore[arg-type]
-        PlannedFile(places.CERTIFICATE, credentials.certificate_pem, **private),  # type: ignore[arg-type]
-        PlannedFile(places.ENGINE_CERTIFICATE, credentials.engine_pem, **private),  # type: ignore[arg-type]
+        private(places.KEY, credentials.key_pem),
+        private(places.CERTIFICATE, credentials.certificate_pem),
+        private(places.ENGINE_CERTIFICATE, credentials.engine_pem),
     ]
     # A CA certificate that was there is somebody else's: it is read, and nothing more.
     if credentials.ca_pem is not None and "ca" in credentials.fresh:

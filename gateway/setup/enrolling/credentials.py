@@ -117,7 +117,7 @@ class _Work:
         except BaseException:
             withdraw()
             raise
-        return self._credentials(key_data, chain, engine, ca, withdraw=withdraw)
+        return attrs.evolve(self._credentials(key_data, chain, engine, ca), withdraw=withdraw)
 
     def own(self) -> Credentials:
         """From a CA of our own."""
@@ -133,7 +133,8 @@ class _Work:
                 chain = judge.accept(chain)
             except AnswerError as error:
                 raise SetupError(str(error)) from None
-            return self._credentials(key_data, chain, engine, ca, steps=book.plan(), summary=book.summary())
+            credentials = self._credentials(key_data, chain, engine, ca)
+            return attrs.evolve(credentials, steps=book.plan(), summary=book.summary())
 
     def _recheck(self, key: PrivateKey, chain: bytes, ca: bytes) -> None:
         """Judge a certificate by a CA that was not here when it was examined."""
@@ -173,9 +174,7 @@ class _Work:
             return chain, _nothing
         return enrol_with_files(self.interview, self.wanted, request, judge, self.tools, prefix)
 
-    def _credentials(
-        self, key: bytes, chain: bytes, engine: bytes, ca: bytes, **others: object
-    ) -> Credentials:
+    def _credentials(self, key: bytes, chain: bytes, engine: bytes, ca: bytes) -> Credentials:
         held = self.held
         engine, ca = _unless_same(held.engine, engine), _unless_same(held.ca, ca)
         pairs = {
@@ -186,7 +185,7 @@ class _Work:
         }
         fresh = frozenset(name for name, (before, after) in pairs.items() if before != after)
         style = self.style if held.reason else None
-        return Credentials(key, chain, engine, ca, fresh, style, **others)  # type: ignore[arg-type]
+        return Credentials(key, chain, engine, ca, fresh, style)
 
 
 def _engine_held(interview: Interview, held: Held, now: datetime.datetime) -> bytes | None:

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import enum
 import http.client
-import io
 import socket
 import ssl
 import time
 import urllib.parse
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from gateway.pki.errors import printable
 from gateway.setup.errors import SetupError
+from gateway.timed import TimedSocket, seconds_until
 
 __all__ = ["Fault", "FetchError", "Page", "fetch", "trusting", "unverified"]
 
@@ -193,7 +193,7 @@ class _Exchange:
         sock = self._connect(context)
         try:
             connection = http.client.HTTPConnection(self._parts.hostname or "", self._port)
-            connection.sock = _Timed(sock, self)
+            connection.sock = TimedSocket(sock, self.left, _PIECE, self.count)
             connection.auto_open = 0
             target = self._parts.path or "/"
             if self._parts.query:
@@ -247,12 +247,9 @@ class _Exchange:
 
         :raises TimeoutError: none.
         """
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
+        return seconds_until(self._end)
 
-    def count(self, received: int) -> int:
+    def count(self, received: int) -> None:
         """Note bytes that came.
 
         :raises _TooMuchError: more than any answer of this size has.
@@ -260,41 +257,7 @@ class _Exchange:
         self._read += received
         if self._read > self._limit + _MAX_HEAD:
             raise _TooMuchError
-        return received
 
 
 class _TooMuchError(Exception):
     """The answer is larger than it may be."""
-
-
-class _Timed:
-    """What :mod:`http.client` needs of a socket."""
-
-    def __init__(self, sock: socket.socket, exchange: _Exchange) -> None:
-        self._sock = sock
-        self._exchange = exchange
-
-    def sendall(self, data: bytes) -> None:
-        self._sock.settimeout(self._exchange.left())
-        self._sock.sendall(data)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self._sock, self._exchange), _PIECE)
-
-    def close(self) -> None:
-        """Nothing: the socket is the exchange's."""
-
-
-class _Reader(io.RawIOBase):
-    """Reads the socket as long as there is time, and as much as may come."""
-
-    def __init__(self, sock: socket.socket, exchange: _Exchange) -> None:
-        self._sock = sock
-        self._exchange = exchange
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._sock.settimeout(self._exchange.left())
-        return self._exchange.count(self._sock.recv_into(buffer))
