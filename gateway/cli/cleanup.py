@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from gateway.cli import answers
+
 __all__ = ["cleanup"]
 
 _FILE = click.Path(path_type=Path)
@@ -28,26 +30,16 @@ Examples:
     show_default=True,
     help="Root directory of the host, an image that does not run, say: only files are removed then.",
 )
-@click.option(
-    "--config-append",
-    metavar="FILE",
-    type=_FILE,
-    multiple=True,
-    help="Answer file, with keys (OVESETUP_...) or questions (QUESTION/1/...); may be given several times.",
-)
+@answers.config_append
 @click.option(
     "--otopi-environment",
     metavar="TEXT",
     default="",
     help="Values in the form 'KEY=type:value KEY=type:value'.",
 )
-@click.option("--accept-defaults", is_flag=True, help="Take the default of every question that has one.")
+@answers.accept_defaults
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and change nothing.")
-@click.option(
-    "--dialect",
-    type=click.Choice(["human", "machine"]),
-    help="How to ask: people at a terminal (the default), or a program.",
-)
+@answers.dialect
 @click.option("--log", metavar="FILE", type=_FILE, help="Log to this file; there is no log otherwise.")
 def cleanup(
     root: Path,

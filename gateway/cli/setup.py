@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from gateway.cli import answers
+
 __all__ = ["setup"]
 
 _FILE = click.Path(path_type=Path)
@@ -33,31 +35,21 @@ Examples:
     "written then; nothing is started.",
 )
 @click.option("--config", metavar="FILE", type=_FILE, help="More defaults, in the format of answer files.")
-@click.option(
-    "--config-append",
-    metavar="FILE",
-    type=_FILE,
-    multiple=True,
-    help="Answer file, with keys (OVESETUP_...) or questions (QUESTION/1/...); may be given several times.",
-)
+@answers.config_append
 @click.option(
     "--otopi-environment",
     metavar="TEXT",
     default="",
     help="Values in the form 'KEY=type:value KEY=type:value'. Passwords do not belong here.",
 )
-@click.option("--accept-defaults", is_flag=True, help="Take the default of every question that has one.")
+@answers.accept_defaults
 @click.option(
     "--generate-answer",
     metavar="FILE",
     type=_FILE,
     help="Write what was answered to this file, for --config-append; passwords are left out.",
 )
-@click.option(
-    "--dialect",
-    type=click.Choice(["human", "machine"]),
-    help="How to ask: people at a terminal (the default), or a program.",
-)
+@answers.dialect
 @click.option(
     "--log",
     metavar="FILE",

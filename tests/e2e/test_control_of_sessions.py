@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,6 @@ from playwright.sync_api import Playwright, expect
 from gateway.control.address import UnixAddress
 from gateway.control.client import ControlClient
 from gateway.settings import Attach
-from gateway.tickets import Target, encode_ticket
 from gateway.tickets.envelope import open_envelope
 from tests.integration.case import Table
 from tests.peers import needs
@@ -57,16 +55,7 @@ class Site:
             assert "Traceback" not in gateway.output
 
     def ticket(self, *, attach: Attach | None = None, subject: str | None = None) -> str:
-        pki = self.installation.pki
-        return encode_ticket(
-            pki.engine_key,
-            Target("127.0.0.1", self.console.port),
-            certificate=pki.engine_certificate,
-            valid_from=datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=5),
-            lifetime=datetime.timedelta(seconds=120),
-            attach=attach,
-            subject=subject,
-        )
+        return self.installation.ticket(self.console.port, attach=attach, subject=subject)
 
     def open(self, gateway: GatewayProcess, browser: Browser, ticket: str) -> ConsolePage:
         link = f"ticket={quote(ticket, safe='')}&password={self.console.password}&title=Machine"

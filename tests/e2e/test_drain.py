@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
 import re
 import signal
@@ -19,7 +18,6 @@ from playwright.sync_api import Playwright, expect
 
 from gateway.control.address import UnixAddress
 from gateway.control.client import ControlClient
-from gateway.tickets import Target, encode_ticket
 from tests.integration.case import Table
 from tests.peers import PEERS, needs
 from tests.support.browser import Browser, ConsolePage
@@ -64,14 +62,7 @@ class Place:
             assert "Traceback" not in gateway.output
 
     def open(self, gateway: GatewayProcess, browser: Browser) -> ConsolePage:
-        pki = self.installation.pki
-        ticket = encode_ticket(
-            pki.engine_key,
-            Target("127.0.0.1", self.console.port),
-            certificate=pki.engine_certificate,
-            valid_from=datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=5),
-            lifetime=datetime.timedelta(seconds=120),
-        )
+        ticket = self.installation.ticket(self.console.port)
         link = f"ticket={quote(ticket, safe='')}&password={self.console.password}&title=Machine"
         return browser.open(f"https://localhost:{gateway.tls_port}/console/#{link}")
 

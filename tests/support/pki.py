@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gateway.demo.pki import DemoPki, make_pki
+from gateway.settings import Attach
 from gateway.tickets import Target, encode_ticket
 from tests.unit.net.samples import DAY, NOW, pem, write
 
@@ -46,6 +47,8 @@ class Installation:
         path: str | None = None,
         token: str | None = None,
         server_name: str | None = None,
+        subject: str | None = None,
+        attach: Attach | None = None,
     ) -> str:
         """A ticket, genuine unless told otherwise.
 
@@ -59,6 +62,8 @@ class Installation:
             certificate=self.pki.engine_certificate,
             valid_from=datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=begin),
             lifetime=datetime.timedelta(seconds=lifetime),
+            subject=subject,
+            attach=attach,
         )
 
     def client_context(self) -> ssl.SSLContext:
