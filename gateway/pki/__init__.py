@@ -5,7 +5,7 @@ Files and names are those of oVirt's engine, whose own tools, and ``openssl ca``
 
 from __future__ import annotations
 
-from gateway.pki.altnames import parse_alt_names
+from gateway.pki.altnames import is_address, parse_alt_names
 from gateway.pki.authority import Authority
 from gateway.pki.chains import chain_pem, days_left, dn_prefix, fingerprint, parse_chain
 from gateway.pki.check import check_certificate
@@ -31,6 +31,7 @@ __all__ = [
     "dn_prefix",
     "fingerprint",
     "generate_key",
+    "is_address",
     "key_pem",
     "load_key",
     "load_request",

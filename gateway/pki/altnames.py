@@ -21,7 +21,7 @@ from cryptography.x509 import (
 
 from gateway.pki.errors import PkiError, printable
 
-__all__ = ["AltName", "alt_name", "alt_names_text", "names_of", "parse_alt_names"]
+__all__ = ["AltName", "alt_name", "alt_names_text", "is_address", "names_of", "parse_alt_names"]
 
 AltName: TypeAlias = DNSName | IPAddress
 
@@ -30,6 +30,15 @@ _MAX_TEXT: Final = 26000
 _LABEL: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _DNS: Final = re.compile(rf"(?:\*\.)?(?:{_LABEL}\.)*{_LABEL}\Z")
 _NUMERIC: Final = re.compile(r"[0-9.]+\Z")
+
+
+def is_address(text: str) -> bool:
+    """Whether ``text`` is an IP address, and so no name of a host."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def parse_alt_names(texts: Iterable[str]) -> tuple[AltName, ...]:

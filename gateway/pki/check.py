@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -21,7 +20,7 @@ from OpenSSL.SSL import X509VerificationCodes
 from service_identity import CertificateError, VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 
-from gateway.pki.altnames import alt_names_text, names_of
+from gateway.pki.altnames import alt_names_text, is_address, names_of
 from gateway.pki.chains import signature_hash
 from gateway.pki.errors import CertificateFault, CertificateRejected, printable
 from gateway.pki.keys import PublicKey, same_key, strong_key
@@ -128,7 +127,7 @@ def _check_strength(path: Sequence[Certificate]) -> None:
 
 def _check_name(leaf: Certificate, name: str) -> None:
     try:
-        if _is_address(name):
+        if is_address(name):
             verify_certificate_ip_address(leaf, name)
         else:
             verify_certificate_hostname(leaf, name)
@@ -140,14 +139,6 @@ def _check_name(leaf: Certificate, name: str) -> None:
             f"is not for {printable(name)}: its alternative names are {printable(found)}; "
             f"have it signed again with that name (--san)",
         ) from None
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _check_purpose(leaf: Certificate) -> None:

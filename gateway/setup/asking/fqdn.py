@@ -9,6 +9,7 @@ from typing import Final
 
 import attrs
 
+from gateway.pki import is_address
 from gateway.setup.asking.interview import Interview, Question
 from gateway.setup.asking.names import Names
 from gateway.setup.errors import AnswerError, Cancelled
@@ -113,7 +114,7 @@ def _check_form(name: str) -> None:
         raise AnswerError("a name is needed")
     if len(name) > _MAX_NAME:
         raise AnswerError(f"longer than {_MAX_NAME} characters")
-    if _DOTTED.fullmatch(name) or _is_address(name):
+    if _DOTTED.fullmatch(name) or is_address(name):
         raise AnswerError(f"{name} is an address; give the host's fully qualified name")
     if _CHARACTERS.fullmatch(name) is None:
         remedy = "" if name.isascii() else "; write it in its ASCII form, with 'xn--'"
@@ -127,11 +128,3 @@ def _check_form(name: str) -> None:
 
 def _is_local(name: str) -> bool:
     return name in _LOCAL or name.endswith((".localhost", ".localdomain"))
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
